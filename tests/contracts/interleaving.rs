@@ -1,26 +1,47 @@
-//! Calls of a telling gateway in random order, repeated and at the same time, with the inquiries between them.
+//! Calls of gateways that begin their transactions by a call to us, in random order: repeated, at the same time, through two
+//! processes, with calls of other accounts and the inquiries between them.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
 
+use audit::{Against, Severity, Word};
 use domain::callback_verdict::CallbackVerdict;
-use domain::id::TransactionId;
-use domain::order::{Order, OrderStatus};
-use domain::transaction::{StoredState, StoredTransaction};
+use domain::id::{OrderId, OrderToken, TransactionId};
+use domain::job::{Job, QueueName};
+use domain::order::{NewOrder, Order};
+use domain::transaction::{StoredTransaction, TransactionReport, TransactionState};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use store::calls::{BeginCall, CallAnswer};
-use store::settlement::Settlement;
-use store::transactions;
+use store::auditing::{self, BATCH, OrderRecord};
+use store::calls::{CallAnswer, CalledAccount};
+use store::jobs::{self, Finish};
+use store::kinds;
+use store::orders::{self, Created, LocalLink, Transition};
+use store::settlement::{self, Settlement};
+use store::transactions::SeenTransaction;
 
-use crate::support::fixture::calling::{HOUR_MS, telling, told};
-use crate::support::fixture::{Fixture, on_every_database};
+use crate::support::fixture::calling::{payment_type, told};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+
+mod asked;
+mod telling;
+
+use asked::no_order_of_calls_pays_what_the_gateway_did_not_take;
+use telling::no_order_of_calls_debits_twice_or_answers_a_repeat_differently;
 
 on_every_database! {
     no_order_of_calls_debits_twice_or_answers_a_repeat_differently
+    no_order_of_calls_pays_what_the_gateway_did_not_take
 }
 
 /// How many orders get a random sequence of calls; `TASDIQ_TEST_INTERLEAVINGS` sets another number.
 const ORDERS: u64 = 200;
+
+/// Orders that are called about at the same time, so that their calls share transactions of the database.
+const AT_ONCE: usize = 16;
+
+/// The acts of one order.
+const ACTS: usize = 12;
 
 /// Random numbers that depend on the seed alone.
 struct Dice(u64);
@@ -32,26 +53,41 @@ impl Dice {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Act {
-    Begin,
-    Debited,
-    Canceled,
-    Settle,
-    /// Twelve hours pass for this transaction.
-    Age,
-}
+/// Two processes over one database.
+struct Processes([Fixture; 2]);
 
-async fn no_order_of_calls_debits_twice_or_answers_a_repeat_differently(f: Fixture) {
-    let orders =
-        std::env::var("TASDIQ_TEST_INTERLEAVINGS").ok().and_then(|orders| orders.parse().ok()).unwrap_or(ORDERS);
-    let seed = u64::from(std::process::id());
-    for number in 0..orders {
-        walk(&f, seed * 1_000_003 + number).await;
-        // Its jobs are in no other order's way.
-        f.put_off_inquiries().await;
+impl Processes {
+    async fn over(f: Fixture) -> Self {
+        let beside = f.beside().await;
+        // So that an inquiry can be claimed by its number, and no order's inquiry is met by another order.
+        for process in [&f, &beside] {
+            process.store.enqueue_when_staged(vec![QueueName::Settle]);
+        }
+        Processes([f, beside])
     }
 
+    fn first(&self) -> &Fixture {
+        &self.0[0]
+    }
+
+    /// The same call, so often and at the same time, through one process and the other.
+    async fn at_once(&self, times: u64, ask: impl AsyncFn(&Fixture) -> CallAnswer) -> Vec<CallAnswer> {
+        join_all(self.0.iter().cycle().take(usize::try_from(times).unwrap()).map(|f| ask(f))).await
+    }
+}
+
+/// Lets this walk go over many orders, some at a time. It is given two processes and the seed of its order, and returns
+/// the order.
+async fn many_orders(processes: &Processes, walk: impl AsyncFn(&Processes, u64) -> Order) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let orders = number("TASDIQ_TEST_INTERLEAVINGS").unwrap_or(ORDERS);
+    let seed = number("TASDIQ_TEST_INTERLEAVINGS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("{orders} orders, TASDIQ_TEST_INTERLEAVINGS_SEED={seed}");
+    let walks = futures_util::stream::iter((0..orders).map(|number| walk(processes, seed * 1_000_003 + number)));
+    let walked = walks.buffer_unordered(AT_ONCE).map(|order| order.id).collect::<Vec<OrderId>>().await;
+    assert_eq!(walked.len() as u64, orders);
+
+    let f = processes.first();
     let twice = f.number(
         "select count(*) from (select order_id from transactions where state = 'debited' group by order_id
             having count(*) > 1) as twice",
@@ -64,132 +100,85 @@ async fn no_order_of_calls_debits_twice_or_answers_a_repeat_differently(f: Fixtu
     assert_eq!(paid_twice.await, 0);
     let lost = f.number("select count(*) from orders where status = 'confirming' and allowed_transaction_id is null");
     assert_eq!(lost.await, 0);
+    let strange = f.number(
+        "select count(*) from transactions join orders on orders.id = transactions.order_id
+            where orders.gateway <> transactions.gateway",
+    );
+    assert_eq!(strange.await, 0, "an account got a transaction on an order of another account");
 }
 
-async fn walk(f: &Fixture, seed: u64) {
-    let (account, mut dice) = (telling(), Dice(seed));
-    let order = f.local_order(&account).await;
-    let ids = ["a", "b", "c"].map(|name| format!("{name} {}", order.id));
-    let calls: Vec<BeginCall> = ids.iter().map(|id| f.begin_call(&order, id)).collect();
-    let mut known: HashMap<TransactionId, StoredTransaction> = HashMap::new();
-    let mut told_so_far = Vec::new();
-    for _ in 0..12 {
-        let which = dice.roll(3) as usize;
-        let act = match dice.roll(20) {
-            0..7 => Act::Begin,
-            7..12 => Act::Debited,
-            12..15 => Act::Canceled,
-            15..19 => Act::Settle,
-            _ => Act::Age,
+/// An audit of all orders finds nothing. `state` is what the gateway shows of a transaction.
+async fn audit_finds_nothing(
+    f: &Fixture,
+    account: &CalledAccount,
+    state: impl Fn(&StoredTransaction) -> TransactionState,
+) {
+    let word = |row: &StoredTransaction| -> (TransactionId, Word) {
+        let report = TransactionReport {
+            transaction_id: row.transaction_id,
+            account: row.order_id.to_string(),
+            store_id: None,
+            amount: row.amount,
+            state: state(row),
         };
-        let at_once = 1 + dice.roll(3);
-        told_so_far.push((act, which, at_once));
-        let story = || format!("seed {seed}, order {}: {told_so_far:?}", order.id);
-        let ask = || async {
-            match act {
-                Act::Begin => Some(f.begin(&account, &calls[which]).await),
-                Act::Debited => Some(f.debited(&account, &told(&ids[which])).await),
-                Act::Canceled => Some(f.canceled(&account, &ids[which], 3).await),
-                Act::Settle | Act::Age => None,
-            }
-        };
-        match act {
-            Act::Settle => settle(f, &order).await,
-            Act::Age => {
-                let ms = 12 * HOUR_MS + 1_000;
-                f.execute(&[format!(
-                    "update transactions set gateway_at_ms = gateway_at_ms - {ms} where external_id = '{}'",
-                    ids[which]
-                )])
-                .await;
-                known.clear();
-            }
-            Act::Begin | Act::Debited | Act::Canceled => {
-                let answers = join_all((0..at_once).map(|_| ask())).await;
-                let answers: Vec<CallAnswer> = answers.into_iter().flatten().collect();
-                let again = ask().await.unwrap();
-                for answer in answers.iter().filter(|answer| answer.verdict != CallbackVerdict::TimedOut) {
-                    assert_eq!(*answer, again, "{}", story());
-                }
-                check_answer(act, &again, &story());
-            }
-        }
-        check_rows(f, &order, &mut known, &story()).await;
-    }
-}
-
-/// A yes stands on a row that lets it be said.
-fn check_answer(act: Act, answer: &CallAnswer, story: &str) {
-    let state = answer.transaction.as_ref().map(|row| row.state);
-    match (act, answer.verdict) {
-        (Act::Begin, CallbackVerdict::Allowed) => assert_eq!(state, Some(StoredState::Open), "{story}"),
-        (_, CallbackVerdict::DebitTold) => assert_eq!(state, Some(StoredState::Debited), "{story}"),
-        (_, CallbackVerdict::FailureTold) => assert_eq!(state, Some(StoredState::Closed), "{story}"),
-        (_, CallbackVerdict::ReversalTold) => assert_eq!(state, Some(StoredState::Reversed), "{story}"),
-        _ => (),
-    }
-}
-
-/// No time changes once it is told, and the order fits its transactions.
-async fn check_rows(f: &Fixture, order: &Order, known: &mut HashMap<TransactionId, StoredTransaction>, story: &str) {
-    let rows = transactions::of_order(&f.store, order.id).await.unwrap();
-    let order = f.find(order).await;
-    let debited = rows.iter().filter(|row| row.state == StoredState::Debited);
-    assert!(debited.count() <= 1, "{story}: {rows:#?}");
-    let live = rows.iter().filter(|row| row.state == StoredState::Open);
-    assert!(live.count() <= 1, "{story}: {rows:#?}");
-    for row in &rows {
-        assert_eq!(
-            row.closed_at_ms.is_some(),
-            matches!(row.state, StoredState::Closed | StoredState::Reversed),
-            "{story}"
-        );
-        assert_eq!(row.closed_at_ms.is_some(), row.close_code.is_some(), "{story}");
-        let was_debited = matches!(row.state, StoredState::Debited | StoredState::Reversed);
-        assert_eq!(row.debited_at_ms.is_some(), was_debited, "{story}");
-        if let Some(before) = known.insert(row.transaction_id, row.clone()) {
-            let times =
-                |row: &StoredTransaction| (row.created_at_ms, row.gateway_at_ms, row.amount, row.account.clone());
-            assert_eq!(times(row), times(&before), "{story}");
-            assert!(before.debited_at_ms.is_none() || row.debited_at_ms == before.debited_at_ms, "{story}");
-            assert!(before.closed_at_ms.is_none() || row.closed_at_ms == before.closed_at_ms, "{story}");
-        }
-    }
-    let allowed = rows.iter().find(|row| Some(row.transaction_id) == order.allowed_transaction_id);
-    match order.status {
-        OrderStatus::Confirming => assert!(allowed.is_some_and(|row| row.state != StoredState::Closed), "{story}"),
-        OrderStatus::Pending => assert!(order.allowed_transaction_id.is_none(), "{story}"),
-        OrderStatus::Paid => {
-            let payer = rows.iter().find(|row| Some(row.transaction_id) == order.transaction_id).map(|row| row.state);
-            assert!(matches!(payer, Some(StoredState::Debited | StoredState::Reversed)), "{story}");
-        }
-        OrderStatus::Refunded => assert!(rows.iter().any(|row| row.state == StoredState::Reversed), "{story}"),
-        status => panic!("{status}: {story}"),
-    }
-}
-
-/// What `settle_order` does with the rows of a telling gateway.
-async fn settle(f: &Fixture, order: &Order) {
-    let (order, rows) = (f.find(order).await, transactions::of_order(&f.store, order.id).await.unwrap());
-    let of = |state| rows.iter().find(|row| row.state == state).map(|row| row.transaction_id);
-    let is_reversed = |id: Option<TransactionId>| {
-        id.filter(|id| rows.iter().any(|row| row.transaction_id == *id && row.state == StoredState::Reversed))
+        (row.transaction_id, report.into())
     };
-    let settlement = match order.status {
-        OrderStatus::Pending | OrderStatus::Confirming => match of(StoredState::Debited) {
-            Some(transaction_id) => Settlement::Paid { transaction_id },
-            None => match is_reversed(order.allowed_transaction_id) {
-                Some(transaction_id) => {
-                    Settlement::Reopened { transaction_id, link_is_closed: false, believed_after: Duration::ZERO }
-                }
-                None => Settlement::Unchanged,
-            },
-        },
-        OrderStatus::Paid => match is_reversed(order.transaction_id) {
-            Some(transaction_id) => Settlement::Refunded { transaction_id },
-            None => Settlement::Unchanged,
-        },
-        _ => Settlement::Unchanged,
-    };
-    f.settle(&order, &settlement).await.unwrap();
+    let (mut after, mut audited) = (OrderId(0), 0);
+    loop {
+        let batch = auditing::next(&f.store, after, BATCH, None).await.unwrap();
+        assert!(batch.unreadable.is_empty(), "{:?}", batch.unreadable);
+        assert!(batch.jobs_without_order.is_empty(), "{:?}", batch.jobs_without_order);
+        assert!(batch.callbacks_without_order.is_empty(), "{:?}", batch.callbacks_without_order);
+        for record in &batch.orders {
+            let OrderRecord { order, transactions, .. } = record;
+            let words: HashMap<TransactionId, Word> = transactions.iter().map(word).collect();
+            let against = Against { gateway: &account.gateway, store_id: "", words: &words, now_ms: f.store.now_ms() };
+            let mut differences = audit::examine(record, &against);
+            differences.retain(|difference| difference.kind.severity() == Severity::Difference);
+            assert!(differences.is_empty(), "order {}: {differences:?}, {record:#?}", order.id);
+            audited += 1;
+        }
+        let Some(last) = batch.last else { break };
+        after = last;
+    }
+    assert_eq!(audited, f.number("select count(*) from orders").await);
+}
+
+/// An order of this account, with its link, by the door that makes such orders.
+async fn linked_order(f: &Fixture, account: &CalledAccount) -> Order {
+    let write = |id: OrderId, _: &OrderToken| format!("http://gateway/{id}");
+    let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
+    let (payment_type, gateway) = (payment_type(account), account.gateway.clone());
+    match orders::create_linked(&f.store, &NewOrder { payment_type, gateway, ..new_order() }, None, &link).await {
+        Ok(Created::New(order)) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Calls of an account that the order does not belong to, about the ids of its transactions: each is refused, has no row,
+/// and leaves the order's own call alone.
+async fn call_from(f: &Fixture, other: &CalledAccount, order: &Order, external_id: &str, story: &str) {
+    let (begins, tells) = (f.begin_call(order, external_id), told(external_id));
+    let (begun, debited, canceled) =
+        tokio::join!(f.begin(other, &begins), f.debited(other, &tells), f.failed(other, &tells, -5_017));
+    for answer in [begun, debited, canceled] {
+        let is_unknown = matches!(answer.verdict, CallbackVerdict::UnknownOrder | CallbackVerdict::UnknownTransaction);
+        assert!(is_unknown && answer.transaction.is_none(), "{}: {answer:?}, {story}", other.gateway);
+    }
+}
+
+/// Runs the order's inquiry with what it saw and decided, as a worker does. Returns whether it was written.
+async fn inquire(f: &Fixture, order: &Order, seen: &[SeenTransaction], settlement: &Settlement) -> Transition {
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+    let open = jobs.iter().find(|job| job.kind == "settle_order" && job.state.is_open()).expect("it is staged");
+    let claimed = jobs::claim(&f.store, &[open.id]).await.unwrap();
+    let [job] = claimed.as_slice() else { panic!("{open:?} is not claimed") };
+    let now_ms = f.store.now_ms();
+    let finish = Finish::Snooze { until_ms: now_ms + 86_400_000, queue: QueueName::Background };
+    let settled = settlement::settle(&f.store, &job.lease, order, now_ms, seen, settlement, &finish).await.unwrap();
+    if settled == Transition::Refused {
+        jobs::finish_alone(&f.store, &job.lease, &finish).await.unwrap();
+    }
+    settled
 }

@@ -79,6 +79,11 @@ impl Fixture {
         Store::open(&self.url).await.unwrap()
     }
 
+    /// The same database as it is for another process, with all that a test does on it.
+    pub(crate) async fn beside(&self) -> Self {
+        Fixture { store: self.another_process().await, url: self.url.clone(), _folder: None }
+    }
+
     /// The database file, for SQLite.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.url {
