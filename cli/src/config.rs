@@ -99,6 +99,16 @@ impl Config {
         })
     }
 
+    /// The addresses at which the accounts of the sandbox reach it.
+    fn sandbox_addresses(&self) -> Vec<Url> {
+        let address = |account: AccountSettings| match account {
+            AccountSettings::Atmos(atmos) => atmos.is_sandbox().then_some(atmos.base_url),
+            AccountSettings::Payme(payme) => payme.is_sandbox().then_some(payme.checkout_url),
+            AccountSettings::Click(click) => click.is_sandbox().then_some(click.api_url),
+        };
+        self.accounts().into_iter().filter_map(address).collect()
+    }
+
     /// The shop that has this account already.
     fn owner_of(&self, account: &AccountSettings) -> Option<ShopName> {
         self.shops().of_account(&account.identity()).map(|shop| shop.name.clone())
@@ -118,12 +128,7 @@ impl Config {
     /// Whether this process brings its own sandbox: `up` with an account of the sandbox whose address is not set to
     /// somewhere else.
     pub(crate) fn starts_sandbox(&self) -> bool {
-        let is_here = |account: &AccountSettings| match account {
-            AccountSettings::Atmos(atmos) => atmos.is_sandbox() && leads_to(&atmos.base_url, self.sandbox.listen),
-            AccountSettings::Payme(payme) => payme.is_sandbox() && leads_to(&payme.checkout_url, self.sandbox.listen),
-            AccountSettings::Click(click) => click.is_sandbox() && leads_to(&click.api_url, self.sandbox.listen),
-        };
-        self.role == Role::Up && self.accounts().iter().any(is_here)
+        self.role == Role::Up && self.sandbox_addresses().iter().any(|url| leads_to(url, self.sandbox.listen))
     }
 
     /// The variable that says which database it is; in the data directory it is that directory's.

@@ -1,10 +1,12 @@
 //! `tasdiq up`: everything in one process. For a newcomer the sandbox is the gateway; a small shop sets `ATMOS_*`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
+use domain::order::PaymentType;
 use gateway::AccountSettings;
 use http_server::ConnectionLimits;
 use store::DatabaseUrl;
@@ -102,12 +104,46 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
 
 /// The accounts, in words.
 fn real_accounts(config: &Config) -> String {
-    let account = |settings: AccountSettings| match settings {
-        AccountSettings::Atmos(atmos) => format!("Atmos, store {}", atmos.store_id),
-        AccountSettings::Payme(payme) => format!("Payme, cashbox {}", payme.cashbox_id),
-        AccountSettings::Click(click) => format!("Click, service {}", click.service_id),
+    let account = |settings: AccountSettings| {
+        let name = gateway_name(settings.payment_type());
+        match settings {
+            AccountSettings::Atmos(atmos) => format!("{name}, store {}", atmos.store_id),
+            AccountSettings::Payme(payme) => format!("{name}, cashbox {}", payme.cashbox_id),
+            AccountSettings::Click(click) => format!("{name}, service {}", click.service_id),
+        }
     };
     config.accounts().into_iter().map(account).collect::<Vec<_>>().join("; ")
+}
+
+/// The gateways of the accounts, each with the address that is called, or to which the customer is sent where none is.
+fn gateways(config: &Config) -> BTreeMap<PaymentType, String> {
+    let address = |account: AccountSettings| {
+        let payment_type = account.payment_type();
+        let url = match account {
+            AccountSettings::Atmos(atmos) => atmos.base_url,
+            AccountSettings::Payme(payme) => payme.checkout_url,
+            AccountSettings::Click(click) => click.api_url,
+        };
+        (payment_type, url.as_str().trim_end_matches('/').to_owned())
+    };
+    config.accounts().into_iter().map(address).collect()
+}
+
+fn gateway_name(payment_type: PaymentType) -> &'static str {
+    match payment_type {
+        PaymentType::Atmos => "Atmos",
+        PaymentType::Payme => "Payme",
+        PaymentType::Click => "Click",
+    }
+}
+
+/// A card that pays at the sandbox.
+fn test_card(payment_type: PaymentType) -> &'static str {
+    match payment_type {
+        PaymentType::Atmos => "Atmos: 8600 4907 4431 3347, any month, code 111111",
+        PaymentType::Payme => "Payme: 8600 0691 9540 6311, 03/99, code 666666",
+        PaymentType::Click => "Click: 8600 4907 4431 3347, any month",
+    }
 }
 
 /// The text that a person sees once everything listens: the addresses, and the first thing to try.
@@ -116,35 +152,44 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
     let is_sandbox = config.is_sandbox();
     let mut lines = vec![
         match is_sandbox {
-            true => "Tasdiq is up. The gateway is a sandbox: no money is real.".to_owned(),
+            true => "Tasdiq is up. The gateways are sandboxes: no money is real.".to_owned(),
             false => format!("Tasdiq is up and takes REAL money through {}.", real_accounts(config)),
         },
         String::new(),
         format!("  order API   {here}/api/orders/create"),
         format!("  reference   {here}/docs"),
-        format!("  webhook     {}/atmos/webhook/", config.address.public_url),
-        format!("  gateway     {}", config.atmos.base_url.as_str().trim_end_matches('/')),
-        format!("  data        {}", data_dir.path().display()),
     ];
+    let gateways = gateways(config);
+    for (payment_type, address) in &gateways {
+        let webhook = format!("{}/{payment_type}/webhook/", config.address.public_url);
+        lines.push(format!("  {:<10}  {address}, calls {webhook}", gateway_name(*payment_type)));
+    }
+    lines.push(format!("  data        {}", data_dir.path().display()));
     if matches!(config.database.url, DatabaseUrl::Postgres(_)) {
         lines.push("  database    PostgreSQL, from DATABASE_URL".to_owned());
     }
     if let Some(address) = config.api.webhook_listen {
-        lines.push(format!("  callbacks   {}/atmos/webhook/, and nothing else there", local_base(address)));
+        lines.push(format!("  callbacks   {}, for gateways' calls alone", local_base(address)));
     }
     if config.redis.url.is_some() {
         lines.push("  queue       Redis, from REDIS_URL".to_owned());
     }
     if is_sandbox {
-        lines.push("  test card   8600 4907 4431 3347, any month, code 111111".to_owned());
+        lines.extend(gateways.keys().map(|payment_type| format!("  test card   {}", test_card(*payment_type))));
     }
     let key = if config.api.keys.is_empty() { "" } else { "  -H 'Authorization: Bearer YOUR-API-KEY' \\\n" };
+    let mut types = gateways.keys();
+    let first = types.next().copied().unwrap_or(PaymentType::Atmos);
     lines.push(format!(
         "\nMake an order, and open its payment_url:\n\n  curl -s {here}/api/orders/create \\\n{key}  \
          -H 'Content-Type: application/json' \\\n  \
-         -d '{{\"product_name\":\"Green tea\",\"amount\":\"50.00\",\"payment_type\":\"atmos\"}}'\n\n\
-         Ctrl-C ends it; what was under way goes on at the next start."
+         -d '{{\"product_name\":\"Green tea\",\"amount\":\"50.00\",\"payment_type\":\"{first}\"}}'\n"
     ));
+    let others: Vec<String> = types.map(|payment_type| format!("\"{payment_type}\"")).collect();
+    if !others.is_empty() {
+        lines.push(format!("\"payment_type\" may also be {}.\n", others.join(" or ")));
+    }
+    lines.push("Ctrl-C ends it; what was under way goes on at the next start.".to_owned());
     lines.join("\n")
 }
 
@@ -217,8 +262,13 @@ mod tests {
         );
 
         assert!(newcomer.contains("no money is real") && newcomer.contains("test card"), "{newcomer}");
+        for gateway in ["atmos", "payme", "click"] {
+            assert!(newcomer.contains(&format!("http://127.0.0.1:8000/{gateway}/webhook/")), "{newcomer}");
+            assert!(newcomer.contains(&format!("\"{gateway}\"")), "{newcomer}");
+        }
         assert!(!newcomer.contains("Authorization"), "{newcomer}");
         assert!(shop.contains("REAL money") && !shop.contains("test card"), "{shop}");
+        assert!(shop.contains("/atmos/webhook/") && !shop.contains("Payme") && !shop.contains("Click"), "{shop}");
         assert!(shop.contains("Authorization") && !shop.contains(keys.1), "{shop}");
     }
 }

@@ -284,7 +284,7 @@ async fn the_older_name_weather_still_does_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_were_paused_stay_paused_over_a_restart() {
     let mut app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
-    app.command(&["gateways", "pause"]).await;
+    app.command(&["gateways", "pause", "atmos"]).await;
     app.restart().await;
 
     let order = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
@@ -294,7 +294,7 @@ async fn calls_that_were_paused_stay_paused_over_a_restart() {
     .await;
 
     assert!(app.ledger().await.is_empty(), "no call has reached the gateway");
-    app.command(&["gateways", "resume"]).await;
+    app.command(&["gateways", "resume", "atmos"]).await;
     app.wait_for_link(order).await;
 }
 

@@ -118,7 +118,7 @@ async fn without_a_token_orders_wait_and_none_fails() {
         assert_eq!((app.status(id).await.as_str(), app.ledger_of(id).await.len()), ("pending", 0), "{fault}");
         app.clear_faults().await;
         // The breaker that this trouble opened must not delay the next one.
-        app.command(&["gateways", "reset"]).await;
+        app.command(&["gateways", "reset", "atmos"]).await;
         ids.push(id);
     }
     sim(&app, Method::DELETE, "token", &Value::Null).await;

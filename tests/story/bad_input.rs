@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::doors::{HttpAnswer, tea};
+use crate::support::installation::SANDBOX_CREDENTIALS;
 
 on_both_kinds! {
     every_bad_order_has_a_problem_of_its_own_and_writes_nothing
@@ -16,7 +17,7 @@ on_both_kinds! {
 const ORDER: &str = r#"{"product_name":"Tea","amount":"50.00","payment_type":"atmos"}"#;
 
 async fn every_bad_order_has_a_problem_of_its_own_and_writes_nothing(kind: Kind) {
-    let app = TestApp::start(kind).await;
+    let app = TestApp::start_with(kind, &SANDBOX_CREDENTIALS).await;
     let with = |field: &str, json: &str| {
         let mut fields = vec![("product_name", "\"Tea\""), ("amount", "\"50.00\""), ("payment_type", "\"atmos\"")];
         fields.retain(|(name, _)| *name != field);
@@ -156,7 +157,7 @@ async fn what_is_not_there_or_not_yours_is_told_apart_and_never_shown(kind: Kind
 }
 
 async fn a_gateway_that_is_known_and_not_configured_is_named(kind: Kind) {
-    let app = TestApp::start(kind).await;
+    let app = TestApp::start_with(kind, &SANDBOX_CREDENTIALS).await;
 
     for name in ["payme", "click"] {
         let mut body = tea();

@@ -1,4 +1,4 @@
-//! One installation with an account of each gateway: links, payments and refunds, each in the gateway's own way.
+//! An installation to which nothing is given has an account of each gateway: links, payments and refunds, each in the gateway's own way.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ async fn act(page: &str, path: &str, body: &Value) -> Value {
 }
 
 async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
-    let app = TestApp::start_with(kind, &ACCOUNTS).await;
+    let app = TestApp::start(kind).await;
     let (of_payme, payme_page) = order_of(&app, "payme").await;
     let (of_click, click_page) = order_of(&app, "click").await;
     let of_atmos = app.linked_order_of(&tea()).await;

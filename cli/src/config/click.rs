@@ -23,11 +23,10 @@ pub(super) fn is_given(env: &Environment<'_>) -> bool {
     NEEDED.iter().any(|name| env.is_set(name))
 }
 
-/// Fills in what follows from the gateway of an account of Click, of which all that is needed must be given, and checks that
-/// the rest fits it. `published` are the sandbox's settings.
+/// The same as [`click`] for an account of which all that is needed must be given.
 pub(super) fn whole_click(
     env: &mut Environment<'_>,
-    click: &mut ClickSettings,
+    settings: &mut ClickSettings,
     process: OfProcess,
     published: &ClickSettings,
 ) -> KnownGateway {
@@ -40,6 +39,17 @@ pub(super) fn whole_click(
             );
         }
     }
+    click(env, settings, process, published)
+}
+
+/// Fills in what follows from the gateway of an account of Click, and checks that the rest fits it. `published` are the
+/// sandbox's settings, which are the defaults.
+pub(super) fn click(
+    env: &mut Environment<'_>,
+    click: &mut ClickSettings,
+    process: OfProcess,
+    published: &ClickSettings,
+) -> KnownGateway {
     if env.is_faulty("CLICK_SECRET_KEY") {
         return KnownGateway::Unknown;
     }

@@ -42,7 +42,8 @@ pub(super) struct Published {
 }
 
 /// Finds the accounts that the variables describe, fills in what follows from their gateways, and checks that the rest fits
-/// them. `published` are the defaults, hence the sandbox's credentials; `in_file` says whether shops in a file have accounts.
+/// them. Without any, also in the file of shops, it is the sandbox, with an account at each gateway. `published` are the
+/// defaults, hence the sandbox's settings; `in_file` says whether shops in a file have accounts.
 pub(super) fn apply(
     env: &mut Environment<'_>,
     config: &mut Config,
@@ -53,28 +54,47 @@ pub(super) fn apply(
     // An address on another machine means a certain gateway, so its credentials were forgotten.
     let names_gateway = env.has_read("ATMOS_BASE_URL") && !is_loopback(&config.atmos.base_url);
     let has_atmos = names_gateway || NEEDED.iter().chain(&["ATMOS_TERMINAL_ID"]).any(|name| env.is_set(name));
+    let (has_payme, has_click) = (payme::is_given(env), click::is_given(env));
+    let has_none = !(has_atmos || has_payme || has_click || in_file);
+    if has_none && !config.role.is_scaled_out() {
+        return whole_sandbox(env, config, process, published);
+    }
     let mut known = Vec::new();
-    if payme::is_given(env) {
-        config.own_accounts.push(PaymentType::Payme);
-        known.push(payme::whole_payme(env, &mut config.payme, process, &published.payme));
-    }
-    if click::is_given(env) {
-        config.own_accounts.push(PaymentType::Click);
-        known.push(click::whole_click(env, &mut config.click, process, &published.click));
-    }
-    if !has_atmos && (in_file || !known.is_empty()) {
-        return known;
-    }
-    config.own_accounts.insert(0, PaymentType::Atmos);
-    if !has_atmos && !config.role.is_scaled_out() {
-        config.atmos.terminal_id = Some(SANDBOX_TERMINAL.to_owned());
-    } else {
+    if has_atmos || has_none {
+        config.own_accounts.push(PaymentType::Atmos);
         for name in NEEDED.iter().filter(|name| !env.is_set(name)).collect::<Vec<_>>() {
             env.fault(name, missing(config.role));
         }
+        known.push(atmos(env, &mut config.atmos, process, &published.atmos));
     }
-    known.push(atmos(env, &mut config.atmos, process, &published.atmos));
+    if has_payme {
+        config.own_accounts.push(PaymentType::Payme);
+        known.push(payme::whole_payme(env, &mut config.payme, process, &published.payme));
+    }
+    if has_click {
+        config.own_accounts.push(PaymentType::Click);
+        known.push(click::whole_click(env, &mut config.click, process, &published.click));
+    }
     known
+}
+
+/// The sandbox's account at each gateway. A sandbox of another address is named for Atmos alone.
+fn whole_sandbox(
+    env: &mut Environment<'_>,
+    config: &mut Config,
+    process: OfProcess,
+    published: &Published,
+) -> Vec<KnownGateway> {
+    config.atmos.terminal_id = Some(SANDBOX_TERMINAL.to_owned());
+    config.own_accounts.push(PaymentType::Atmos);
+    let of_atmos = atmos(env, &mut config.atmos, process, &published.atmos);
+    if env.has_read("ATMOS_BASE_URL") && !leads_to(&config.atmos.base_url, process.sandbox_listen) {
+        return vec![of_atmos];
+    }
+    config.own_accounts.extend([PaymentType::Payme, PaymentType::Click]);
+    let of_payme = payme::payme(env, &mut config.payme, process, &published.payme);
+    let of_click = click::click(env, &mut config.click, process, &published.click);
+    vec![of_atmos, of_payme, of_click]
 }
 
 /// The same for one account of Atmos, of which all that is needed must be given.

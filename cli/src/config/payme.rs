@@ -24,11 +24,10 @@ pub(super) fn is_given(env: &Environment<'_>) -> bool {
     NEEDED.iter().any(|name| env.is_set(name))
 }
 
-/// Fills in what follows from the gateway of an account of Payme, of which all that is needed must be given, and checks that
-/// the rest fits it. `published` are the sandbox's settings.
+/// The same as [`payme`] for an account of which all that is needed must be given.
 pub(super) fn whole_payme(
     env: &mut Environment<'_>,
-    payme: &mut PaymeSettings,
+    settings: &mut PaymeSettings,
     process: OfProcess,
     published: &PaymeSettings,
 ) -> KnownGateway {
@@ -37,6 +36,17 @@ pub(super) fn whole_payme(
             env.fault(name, "is missing; the account needs both of PAYME_ID and PAYME_KEY");
         }
     }
+    payme(env, settings, process, published)
+}
+
+/// Fills in what follows from the gateway of an account of Payme, and checks that the rest fits it. `published` are the
+/// sandbox's settings, which are the defaults.
+pub(super) fn payme(
+    env: &mut Environment<'_>,
+    payme: &mut PaymeSettings,
+    process: OfProcess,
+    published: &PaymeSettings,
+) -> KnownGateway {
     if env.is_faulty("PAYME_KEY") {
         return KnownGateway::Unknown;
     }

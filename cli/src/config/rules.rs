@@ -86,7 +86,7 @@ fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGatewa
         );
         return;
     }
-    let is_sandbox_here = is_sandbox && is_loopback(&config.atmos.base_url);
+    let is_sandbox_here = is_sandbox && config.sandbox_addresses().iter().all(is_loopback);
     if is_sandbox_here && !config.address.listen.ip().to_canonical().is_loopback() {
         env.fault(
             "TASDIQ_API_KEYS",

@@ -55,12 +55,18 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     let config = Config::from_environment(Role::Up, |_| None).unwrap();
 
     assert!(config.starts_sandbox());
-    assert_eq!(config.atmos.identity().0, "sandbox:1234");
+    assert_eq!(
+        account_names(&config),
+        ["sandbox:1234", "sandbox-payme:64a1f0c2b7e8d9034f5a6b7c", "sandbox-click:22222"]
+    );
     assert_eq!(config.atmos.consumer_secret, Secret::new("sandbox-secret"));
     assert_eq!(config.atmos.api_keys, [Secret::new("sandbox-api-key")]);
     assert_eq!(config.atmos.terminal_id.as_deref(), Some("1"));
     assert_eq!(config.atmos.base_url.as_str(), "http://127.0.0.1:8100/");
     assert_eq!(config.atmos.checkout_url, config.atmos.base_url);
+    assert_eq!(config.payme.checkout_url.as_str(), "http://127.0.0.1:8100/payme");
+    assert_eq!(config.click.pay_url.as_str(), "http://127.0.0.1:8100/click");
+    assert_eq!(config.click.api_url, config.click.pay_url);
     assert_eq!(config.database.url, DatabaseUrl::Sqlite("./tasdiq-data/tasdiq.db".into()));
     assert_eq!(config.redis.url, None);
     assert_eq!(config.address.listen.to_string(), "127.0.0.1:8000");
@@ -75,6 +81,45 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     assert_eq!(config.worker.link_ttl, Duration::from_secs(86_400));
     assert_eq!(config.payment_time.payment_ttl, Duration::from_secs(1_800));
     assert!(config.warnings.iter().any(|warning| warning.contains("open")), "an open API is said aloud");
+}
+
+/// The accounts of the default shop: all of the sandbox where none is described, and otherwise those alone.
+#[test]
+fn the_accounts_that_are_described_are_the_only_ones() {
+    let payme = "PAYME_ID=64a1f0c2b7e8d9034f5a6b7c\nPAYME_KEY=sandbox-payme-key\n";
+    let click = "CLICK_SERVICE_ID=22222\nCLICK_MERCHANT_ID=11111\nCLICK_MERCHANT_USER_ID=33333\n\
+                 CLICK_SECRET_KEY=sandbox-click-secret\n";
+    let (of_atmos, of_payme) = ("sandbox:1234", "sandbox-payme:64a1f0c2b7e8d9034f5a6b7c");
+    let of_click = "sandbox-click:22222";
+    let all = [of_atmos, of_payme, of_click];
+    for (lines, accounts) in [
+        ("TASDIQ_LINK_WAIT_MS=1".to_owned(), &all[..]),
+        ("TASDIQ_SANDBOX_LISTEN=127.0.0.1:9100\nATMOS_BASE_URL=http://localhost:9100".to_owned(), &all),
+        ("ATMOS_BASE_URL=http://127.0.0.1:9100".to_owned(), &[of_atmos]),
+        (SANDBOX.to_owned(), &[of_atmos]),
+        (payme.to_owned(), &[of_payme]),
+        (click.to_owned(), &[of_click]),
+        (format!("{payme}{click}"), &[of_payme, of_click]),
+        (format!("{SANDBOX}{click}"), &[of_atmos, of_click]),
+        (REAL.to_owned(), &["atmos:417"]),
+    ] {
+        for role in [Role::Up, Role::Operator] {
+            assert_eq!(account_names(&config(role, &lines).unwrap()), accounts, "{lines}");
+        }
+    }
+}
+
+fn account_names(config: &Config) -> Vec<String> {
+    config.accounts().iter().map(|account| account.identity().0).collect()
+}
+
+/// An open API makes orders for every caller, so no account of it may lead to another machine.
+#[test]
+fn an_account_of_a_sandbox_elsewhere_needs_api_keys_like_the_one_of_atmos() {
+    for line in ["PAYME_CHECKOUT_URL=http://sandbox:8100/payme", "CLICK_API_URL=http://sandbox:8100/click"] {
+        assert_eq!(faulty_variables(Role::Up, line), ["TASDIQ_API_KEYS"], "{line}");
+        assert!(config(Role::Up, &format!("{line}\nTASDIQ_API_KEYS=shop:demo-key")).is_ok(), "{line}");
+    }
 }
 
 #[test]
