@@ -269,6 +269,7 @@ enum Given {
     CreatedTooLongAgo,
     CreatedWithAnotherAmount,
     CreatedForAnotherOrder,
+    CreatedThenOrderIs(OrderStatus),
     Performed,
     Canceled,
     Refunded,
@@ -292,6 +293,7 @@ impl Given {
             Given::CreatedTooLongAgo => "created more than 12 h ago, by Payme's time",
             Given::CreatedWithAnotherAmount => "created with another amount",
             Given::CreatedForAnotherOrder => "created for another order",
+            Given::CreatedThenOrderIs(status) => return format!("created, then the order is `{status}`"),
             Given::Performed => "performed",
             Given::Canceled => "canceled before it was performed",
             Given::Refunded => "canceled after it was performed",
@@ -324,6 +326,10 @@ const TABLE: &[(Given, [Want; 4])] = &[
     (Given::CreatedTooLongAgo, [Yes, Code(-31008), Code(-31008), State(-1)]),
     (Given::CreatedWithAnotherAmount, [Nothing, Code(-31008), Nothing, Nothing]),
     (Given::CreatedForAnotherOrder, [Nothing, Code(-31008), Nothing, Nothing]),
+    // The card may be debited by then: only Create can forbid a payment.
+    (Given::CreatedThenOrderIs(OrderStatus::Expired), [Code(-31051), Code(-31051), State(2), State(-1)]),
+    (Given::CreatedThenOrderIs(OrderStatus::Canceled), [Code(-31051), Code(-31051), State(2), State(-1)]),
+    (Given::CreatedThenOrderIs(OrderStatus::Review), [Code(-31051), Code(-31051), State(2), State(-1)]),
     (Given::Performed, [Nothing, Code(-31008), Same, State(-2)]),
     (Given::Canceled, [Yes, Code(-31008), Code(-31008), Same]),
     (Given::Refunded, [Nothing, Code(-31008), Code(-31008), Same]),
@@ -364,6 +370,10 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Place, 
         Given::CreatedForAnotherOrder => {
             webhook.create(&at).await;
             at.account = json!({ "order_id": webhook.order().await.id.to_string() });
+        }
+        Given::CreatedThenOrderIs(status) => {
+            webhook.create(&at).await;
+            webhook.f.execute(&[update(format!("status = '{status}'"))]).await;
         }
         Given::Performed => {
             webhook.create(&at).await;
