@@ -1,32 +1,40 @@
 //! Several gateway accounts in one process: what befalls the calls of one is not felt by another.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::gateway_rate::GatewayRate;
-use domain::id::OrderId;
-use domain::order::{GatewayIdentity, NewOrder, Order};
+use domain::id::{OrderId, OrderToken};
+use domain::order::{GatewayIdentity, NewOrder, Order, OrderStatus};
 use domain::secret::Secret;
 use gateway::coordination::BreakerState;
 use gateway::{AccountSettings, Gateways};
+use poem::Route;
+use poem::web::{Json, Path};
 use process::relay::Relay;
 use process::{admission, admission::settings_rows};
 use queue::{LocalQueue, Queue};
 use sandbox::{Sandbox, SandboxConfig};
-use store::orders;
+use serde_json::{Value, json};
+use store::calls::{CalledAccount, ToldCall};
+use store::orders::{self, LocalLink};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
-use crate::support::accounts::{atmos_account, gateway_of};
-use crate::support::fixture::{Fixture, new_order, on_every_database};
+use crate::support::accounts::{atmos_account, click_account, gateway_of};
+use crate::support::fixture::calling::asked;
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     an_account_whose_gateway_is_away_delays_no_link_of_another
+    clicks_outage_delays_no_link_of_atmos
+    an_outage_of_atmos_delays_no_payment_of_click
     an_account_whose_gateway_is_silent_leaves_slots_to_another
     an_operators_pause_and_rate_limit_of_one_account_leave_another_alone
     orders_of_an_account_that_is_not_configured_wait_and_the_others_go_on
@@ -39,14 +47,28 @@ const SLOTS: usize = 16;
 #[derive(Clone, Copy, Debug)]
 enum AccountSort {
     Atmos,
+    Click,
 }
 
 /// A stand-in for a gateway, with one account of ours.
 struct GatewayOfTest {
+    sort: AccountSort,
     config: SandboxConfig,
     account: AccountSettings,
-    running: Option<Sandbox>,
+    running: Option<Running>,
     _folder: TempDir,
+}
+
+/// The stand-in while it runs.
+enum Running {
+    Atmos(#[expect(dead_code, reason = "it runs until it is dropped")] Sandbox),
+    Click(#[expect(dead_code, reason = "it runs until it is dropped")] JoinSet<()>),
+}
+
+/// Click's Merchant API, at which every order is paid.
+#[poem::handler]
+fn every_order_is_paid(Path((_service, order, _day)): Path<(String, i64, String)>) -> Json<Value> {
+    Json(json!({ "error_code": 0, "error_note": "", "payment_id": order, "payment_status": 2 }))
 }
 
 impl GatewayOfTest {
@@ -57,13 +79,25 @@ impl GatewayOfTest {
         let mut config = SandboxConfig::new(address.parse().unwrap(), folder.path().to_owned(), None);
         let account = match sort {
             AccountSort::Atmos => atmos_account(name, &format!("http://{address}")),
+            AccountSort::Click => click_account(name, &format!("http://{address}")),
         };
         config.store_id = name.to_owned();
-        GatewayOfTest { config, account, running: None, _folder: folder }
+        GatewayOfTest { sort, config, account, running: None, _folder: folder }
     }
 
     async fn start(&mut self) {
-        self.running = Some(Sandbox::start(self.config.clone()).await.unwrap());
+        self.running = Some(match self.sort {
+            AccountSort::Atmos => Running::Atmos(Sandbox::start(self.config.clone()).await.unwrap()),
+            AccountSort::Click => {
+                let route = "/v2/merchant/payment/status_by_mti/:service/:order/:day";
+                let routes = Route::new().at(route, poem::get(every_order_is_paid));
+                let listener = TcpListener::bind(self.config.listen).await.unwrap();
+                let acceptor = poem::listener::TcpAcceptor::from_tokio(listener).unwrap();
+                let mut running = JoinSet::new();
+                running.spawn(async move { poem::Server::new_with_acceptor(acceptor).run(routes).await.unwrap() });
+                Running::Click(running)
+            }
+        });
     }
 
     /// Takes connections from now on, and answers nothing.
@@ -128,15 +162,16 @@ impl<'a> WorkerOfAccounts<'a> {
         order(self.f, of).await
     }
 
-    /// How long each of so many orders, made one after the other, waits for its link.
-    async fn waits_for_links(&self, of: &GatewayOfTest, count: usize) -> Vec<Duration> {
+    /// How long each of so many orders, begun one after the other, waits for what its gateway's account has to do: a link at
+    /// Atmos, *paid* at Click.
+    async fn waits(&self, of: &GatewayOfTest, count: usize) -> Vec<Duration> {
         let mut waiting = JoinSet::new();
         for _ in 0..count {
             let (order, began) = (self.order(of).await, Instant::now());
-            let store = self.f.store.clone();
+            let (store, sort) = (self.f.store.clone(), of.sort);
             waiting.spawn(async move {
-                while !has_link(&store, order.id).await {
-                    assert!(began.elapsed() < PATIENCE, "order {} has no link", order.id);
+                while !is_served(&store, sort, order.id).await {
+                    assert!(began.elapsed() < PATIENCE, "order {} was not served", order.id);
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 began.elapsed()
@@ -146,6 +181,13 @@ impl<'a> WorkerOfAccounts<'a> {
         let mut waits = waiting.join_all().await;
         waits.sort();
         waits
+    }
+
+    async fn wait_until_served(&self, of: &GatewayOfTest, orders: &[Order]) {
+        for order in orders {
+            let what = format!("order {} to be served", order.id);
+            wait_until(&what, PATIENCE, async || is_served(&self.f.store, of.sort, order.id).await.then_some(())).await;
+        }
     }
 
     async fn wait_for_links(&self, orders: &[Order]) {
@@ -160,11 +202,31 @@ impl<'a> WorkerOfAccounts<'a> {
     }
 }
 
+/// An order of this account: at Atmos a new one, at Click one that its customer has paid and that Click has told us about.
 async fn order(f: &Fixture, of: &GatewayOfTest) -> Order {
     let new = NewOrder { gateway: of.identity(), payment_type: of.account.payment_type(), ..new_order() };
-    match orders::create(&f.store, &new, None).await.unwrap() {
-        orders::Created::New(order) => order,
-        other => panic!("{other:?}"),
+    let created = match of.sort {
+        AccountSort::Atmos => orders::create(&f.store, &new, None).await.unwrap(),
+        AccountSort::Click => {
+            let write = |id: OrderId, _: &OrderToken| format!("https://my.click.example/{id}");
+            let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
+            orders::create_linked(&f.store, &new, None, &link).await.unwrap()
+        }
+    };
+    let orders::Created::New(order) = created else { panic!("{created:?}") };
+    if matches!(of.sort, AccountSort::Click) {
+        let account = CalledAccount { gateway: of.identity(), ..asked() };
+        let begun = f.begin_on(&account, &order, &order.id.to_string()).await;
+        let claims = Some(f.claims(&order, &begun));
+        f.debited(&account, &ToldCall { external_id: order.id.to_string(), claims }).await;
+    }
+    order
+}
+
+async fn is_served(store: &store::Store, sort: AccountSort, id: OrderId) -> bool {
+    match sort {
+        AccountSort::Atmos => has_link(store, id).await,
+        AccountSort::Click => orders::find(store, id).await.unwrap().unwrap().status == OrderStatus::Paid,
     }
 }
 
@@ -177,43 +239,61 @@ fn p99(waits: &[Duration]) -> Duration {
     waits[waits.len() * 99 / 100]
 }
 
-/// Both in one run: the account that is well with the other one well, and with its circuit breaker open.
+/// Both in one run: the account that is well with the other one well, and from the moment at which the other one is away.
 /// Shows: ADMISSION-19
 async fn an_account_whose_gateway_is_away_delays_no_link_of_another(f: Fixture) {
-    for (away, well) in [(AccountSort::Atmos, AccountSort::Atmos)] {
-        let (mut away, mut well) = (GatewayOfTest::new(away, "1"), GatewayOfTest::new(well, "2"));
-        away.start().await;
-        well.start().await;
-        let worker = WorkerOfAccounts::start(&f, &[&away, &well]);
-        let _warm = worker.waits_for_links(&well, 10).await;
-        let before = worker.waits_for_links(&well, 100).await;
+    is_not_felt(&f, AccountSort::Atmos, AccountSort::Atmos).await;
+}
 
-        drop(away.running.take());
-        let mut held_back = Vec::new();
-        for _ in 0..SLOTS * 4 {
-            held_back.push(worker.order(&away).await);
-        }
-        wait_until("the circuit breaker of the one to open", PATIENCE, async || {
-            (worker.breaker(&away) != BreakerState::Closed).then_some(())
-        })
-        .await;
-        let before = p99(&before);
-        let bound = (before * 2).max(before + Duration::from_millis(200));
-        let mut rounds = Vec::new();
-        // A busy machine may spoil a round; an account that holds up another would spoil each.
-        while rounds.len() < 3 && rounds.iter().all(|meanwhile| *meanwhile > bound) {
-            rounds.push(p99(&worker.waits_for_links(&well, 100).await));
-            assert_ne!(worker.breaker(&away), BreakerState::Closed);
-            assert_eq!(worker.breaker(&well), BreakerState::Closed);
-        }
+/// Shows: ADMISSION-19
+async fn clicks_outage_delays_no_link_of_atmos(f: Fixture) {
+    is_not_felt(&f, AccountSort::Click, AccountSort::Atmos).await;
+}
 
-        let is_as_before = rounds.iter().any(|meanwhile| *meanwhile <= bound);
-        assert!(is_as_before, "99 of 100 had their link after {before:?}, and beside the outage after {rounds:?}");
-        eprintln!("links of {}: p99 {before:?} before, {rounds:?} beside an open breaker", well.identity());
+/// Shows: ADMISSION-19
+async fn an_outage_of_atmos_delays_no_payment_of_click(f: Fixture) {
+    is_not_felt(&f, AccountSort::Atmos, AccountSort::Click).await;
+}
 
-        away.start().await;
-        worker.wait_for_links(&held_back).await;
+/// A second installation of the same kind, which has the account that is well alone, shows in each round what the machine can
+/// do just then.
+async fn is_not_felt(f: &Fixture, away: AccountSort, well: AccountSort) {
+    let (mut away, mut alone) = (GatewayOfTest::new(away, "1"), GatewayOfTest::new(well, "3"));
+    let mut well = GatewayOfTest::new(well, "2");
+    for gateway in [&mut away, &mut alone, &mut well] {
+        gateway.start().await;
     }
+    let other = f.of_the_same_kind().await;
+    let worker = WorkerOfAccounts::start(f, &[&away, &well]);
+    let control = WorkerOfAccounts::start(&other, &[&alone]);
+    let round = async |count| {
+        let (felt, usual) = tokio::join!(worker.waits(&well, count), control.waits(&alone, count));
+        (p99(&felt), p99(&usual))
+    };
+    let _warm = round(10).await;
+    let (before, _) = round(100).await;
+
+    drop(away.running.take());
+    let mut held_back = Vec::new();
+    for _ in 0..SLOTS * 4 {
+        held_back.push(worker.order(&away).await);
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        rounds.push(round(100).await);
+        assert_ne!(worker.breaker(&away), BreakerState::Closed);
+        assert_eq!(worker.breaker(&well), BreakerState::Closed);
+    }
+
+    eprintln!("{} beside {}: p99 {before:?} before, in its outage {rounds:?}", well.identity(), away.identity());
+    for (felt, usual) in &rounds {
+        let usual = before.max(*usual);
+        let bound = (usual * 2).max(usual + Duration::from_millis(200));
+        assert!(*felt <= bound, "p99 {before:?} before, and in the outage, each with what is usual then, {rounds:?}");
+    }
+
+    away.start().await;
+    worker.wait_until_served(&away, &held_back).await;
 }
 
 /// A call to a gateway that is silent takes 15 s, and only after five of them the circuit breaker opens.
@@ -228,7 +308,7 @@ async fn an_account_whose_gateway_is_silent_leaves_slots_to_another(f: Fixture) 
         worker.order(&silent).await;
     }
 
-    let waits = worker.waits_for_links(&well, 50).await;
+    let waits = worker.waits(&well, 50).await;
 
     assert_eq!(worker.breaker(&silent), BreakerState::Closed, "the calls are still under way");
     assert!(p99(&waits) < Duration::from_secs(5), "{waits:?}");

@@ -2,6 +2,7 @@
 
 use config::defaults;
 use gateway::atmos::{AtmosGateway, AtmosSettings};
+use gateway::click::ClickSettings;
 use gateway::{AccountSettings, Gateway};
 
 /// The sandbox's account, to sign callbacks with.
@@ -20,6 +21,16 @@ pub(crate) fn atmos_account(store_id: &str, url: &str) -> AccountSettings {
         ..defaults().expect("the sandbox's credentials")
     };
     AccountSettings::Atmos(settings)
+}
+
+/// The account of this service at a Merchant API with this address.
+pub(crate) fn click_account(service_id: &str, url: &str) -> AccountSettings {
+    let settings = ClickSettings {
+        service_id: service_id.to_owned(),
+        api_url: url.parse().unwrap(),
+        ..defaults().expect("the sandbox's credentials")
+    };
+    AccountSettings::Click(settings)
 }
 
 /// Its client, in a process alone.

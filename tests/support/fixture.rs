@@ -74,6 +74,14 @@ impl Fixture {
         Fixture { store, url, _folder: folder }
     }
 
+    /// Another one, on the same kind of database.
+    pub(crate) async fn of_the_same_kind(&self) -> Self {
+        match &self.url {
+            DatabaseUrl::Sqlite(_) => Self::sqlite().await,
+            DatabaseUrl::Postgres(_) => Self::postgres().await,
+        }
+    }
+
     /// The same database, opened by another process.
     pub(crate) async fn another_process(&self) -> Store {
         Store::open(&self.url).await.unwrap()

@@ -16,7 +16,7 @@ use store::{Store, StoreError};
 use telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::account_places::AccountPlaces;
+use crate::account_places::{AccountPlaces, SlotOfRun};
 use crate::failure::{Done, Failure, NextStep};
 use crate::handler::Attempt;
 use crate::lease::{HeldLease, LeaseKeeper};
@@ -40,17 +40,20 @@ pub(crate) struct Attempts {
 /// Runs a claimed job to its end; its slot is free afterwards.
 pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
     let Claimed { job, slot } = claimed;
-    run_once(attempts, job).await;
-    drop(slot);
+    run_in(attempts, job, &SlotOfRun::new(slot)).await;
 }
 
-/// Runs a job to its end.
+/// Runs a job to its end, outside the worker's slots.
 pub(crate) async fn run_once(attempts: &Attempts, job: ClaimedJob) {
-    let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
-    run_held(attempts, job).instrument(span).await;
+    run_in(attempts, job, &SlotOfRun::default()).await;
 }
 
-async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
+async fn run_in(attempts: &Attempts, job: ClaimedJob, slot: &SlotOfRun) {
+    let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
+    run_held(attempts, job, slot).instrument(span).await;
+}
+
+async fn run_held(attempts: &Attempts, claimed: ClaimedJob, slot: &SlotOfRun) {
     let store = &attempts.context.store;
     let held = attempts.keeper.hold(claimed.lease);
     let job = match &claimed.job {
@@ -69,7 +72,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     };
     let began = Instant::now();
     let deadline = job.kind().deadline();
-    let handled = AssertUnwindSafe(handle(attempts, &claimed, job)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(attempts, &claimed, job, slot)).catch_unwind();
     let result = tokio::select! {
         result = tokio::time::timeout(deadline, handled) => match result {
             Ok(Ok(result)) => result,
@@ -95,13 +98,13 @@ macro_rules! handlers {
 }
 domain::each_kind!(handlers);
 
-async fn handle(attempts: &Attempts, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
+async fn handle(attempts: &Attempts, claimed: &ClaimedJob, job: Job, slot: &SlotOfRun) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
     inject_defect(job)?;
     let (lease, woken_by, urgency) = (&claimed.lease, &claimed.woken_by[..], urgency(claimed.queue));
     let Attempts { context, places, .. } = attempts;
-    call(job, Attempt { context, places, lease, urgency, woken_by }).await
+    call(job, Attempt { context, places, slot, lease, urgency, woken_by }).await
 }
 
 /// The urgency of a queue: jobs for which a customer waits stand on the queues that are taken first.

@@ -4,7 +4,7 @@ use domain::job::Lease;
 use gateway::coordination::Urgency;
 
 use crate::WorkerContext;
-use crate::account_places::AccountPlaces;
+use crate::account_places::{AccountPlaces, SlotOfRun};
 
 /// One run of a job, without the job's own subject.
 #[derive(Clone, Copy)]
@@ -12,6 +12,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a WorkerContext,
     /// The places of the jobs of each gateway account.
     pub(crate) places: &'a AccountPlaces,
+    /// The slot, which a job leaves while it waits for a place.
+    pub(crate) slot: &'a SlotOfRun,
     pub(crate) lease: &'a Lease,
     /// How soon the gateway must be asked.
     pub(crate) urgency: Urgency,

@@ -117,9 +117,10 @@ impl JobWorker {
         beside.spawn(keep_taking(suspects, store, stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(nearing::keep_near(self.context.clone())));
         let places = AccountPlaces::new(&self.context.gateways, slots);
+        let runs = slots + places.runs_without_slot();
         let attempts = Arc::new(Attempts { context: self.context, keeper, places });
         let mut working = pin!(async {
-            let ended = work(source, attempts, slots).await;
+            let ended = work(source, attempts, runs).await;
             children.close();
             children.wait().await;
             ended
@@ -157,10 +158,10 @@ impl JobWorker {
 
 /// Runs apalis until its source ends. Boxed, because the compiler cannot see through apalis' types that a task may be
 /// moved between threads.
-fn work(source: JobSource, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
+fn work(source: JobSource, attempts: Arc<Attempts>, runs: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("tasdiq")
         .backend(source)
-        .concurrency(slots)
+        .concurrency(runs)
         .parallelize(tokio::spawn)
         .catch_panic()
         .data(attempts)

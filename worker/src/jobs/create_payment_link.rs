@@ -18,7 +18,7 @@ use crate::inquiry_schedule::first_inquiry_ms;
 const LINK_AGAIN_MS: i64 = 1_000;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, places, lease, urgency, .. } = attempt;
+    let Attempt { context, places, slot, lease, urgency, .. } = attempt;
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
@@ -40,7 +40,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     let Some(gateway) = gateway_of(context, &order) else {
         return Ok(give_back(context, &order, QueueName::Links).await?);
     };
-    let _place = match places.take(&order, QueueName::Links, store.now_ms()).await {
+    let _place = match places.take(&order, slot, QueueName::Links, store.now_ms()).await {
         Ok(place) => place,
         Err(done) => return Ok(done),
     };

@@ -32,7 +32,7 @@ const LONGEST_SNOOZE_MS: i64 = 30_000;
 const NO_REASON: &str = "refund";
 
 pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Done, Failure> {
-    let Attempt { context, places, lease, .. } = attempt;
+    let Attempt { context, places, slot, lease, .. } = attempt;
     let store = &context.store;
     let Some(refund) = refunds::find(store, refund_id).await? else {
         return Err(Failure::Hopeless(format!("there is no refund {refund_id}")));
@@ -49,7 +49,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
     let Some(gateway) = gateway_of(context, &order) else {
         return run.wait_for_gateway(&refund).await;
     };
-    let _place = match places.take(&order, QueueName::Settle, store.now_ms()).await {
+    let _place = match places.take(&order, slot, QueueName::Settle, store.now_ms()).await {
         Ok(place) => place,
         Err(done) => return Ok(done),
     };

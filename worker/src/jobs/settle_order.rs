@@ -28,7 +28,7 @@ use finish::finish_after;
 pub(crate) use proof::check_again;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, places, lease, urgency, woken_by } = attempt;
+    let Attempt { context, places, slot, lease, urgency, woken_by } = attempt;
     let store = &context.store;
     let (order, drafts, woken_by) = tokio::try_join!(
         orders::find(store, order_id),
@@ -50,7 +50,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         }
         return Ok(give_back(context, &order, queue).await?);
     };
-    let _place = match places.take(&order, queue, asked_at_ms).await {
+    let _place = match places.take(&order, slot, queue, asked_at_ms).await {
         Ok(place) => place,
         Err(done) => return Ok(done),
     };
