@@ -34,12 +34,13 @@ pub(crate) async fn run(config: &Config, command: CallbacksCommand) -> Result<()
     if found.is_empty() {
         return Ok(print("no callbacks")?);
     }
-    let mut table = table(&["callback", "received", "verdict", "order", "transaction", "times", "from"]);
+    let mut table = table(&["callback", "received", "verdict", "gateway", "order", "transaction", "times", "from"]);
     for callback in &found {
         table.add_row([
             callback.id.to_string(),
             rfc3339(callback.received_at_ms),
             callback.verdict.to_string(),
+            callback.gateway.as_ref().map_or_else(|| "-".to_owned(), |gateway| plain(&gateway.0)),
             callback.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             callback.seen_count.to_string(),

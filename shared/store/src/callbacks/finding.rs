@@ -14,6 +14,7 @@ use crate::reading::{self, ReadByNumber, ReadInBatch};
 use crate::statement::Statement;
 use crate::{Store, StoreError};
 use domain::id::{CallbackId, OrderId, TransactionId};
+use domain::order::GatewayIdentity;
 
 /// The verdict of a stored callback. A newer release that runs beside this one may have written a verdict of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct StoredCallback {
     pub body: String,
     /// Our verdict.
     pub verdict: StoredVerdict,
+    /// The account whose key proves it. `None` where no key does, and in rows of a release that knew Atmos alone.
+    pub gateway: Option<GatewayIdentity>,
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
@@ -86,6 +89,8 @@ pub struct KeptBody {
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// As in [`StoredCallback`].
+    pub gateway: Option<GatewayIdentity>,
+    /// As in [`StoredCallback`].
     pub body: String,
 }
 
@@ -100,15 +105,15 @@ pub async fn find(store: &Store, id: CallbackId) -> Result<Option<KeptBody>, Sto
 /// The columns of a [`StoredCallback`], for a statement that reads it whole.
 macro_rules! callback_columns {
     () => {
-        "id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address"
+        "id, body, verdict, gateway, order_id, transaction_id, seen_count, received_at_ms, address"
     };
 }
 
 const FIND_CALLBACKS: Statement = Statement {
     sqlite: "-- find_callbacks
-        select id, order_id, body from callbacks where id in (select value from json_each($1))",
+        select id, order_id, gateway, body from callbacks where id in (select value from json_each($1))",
     postgres: "-- find_callbacks
-        select id, order_id, body from callbacks
+        select id, order_id, gateway, body from callbacks
         where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))",
 };
 
@@ -122,7 +127,8 @@ impl ReadInBatch for Option<KeptBody> {
         let kept = |row: &AnyRow| -> Result<(i64, Self), StoreError> {
             let id = row.try_get("id")?;
             let order_id = row.try_get::<Option<i64>, _>("order_id")?.map(OrderId);
-            Ok((id, Some(KeptBody { id: CallbackId(id), order_id, body: row.try_get("body")? })))
+            let gateway = row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity);
+            Ok((id, Some(KeptBody { id: CallbackId(id), order_id, gateway, body: row.try_get("body")? })))
         };
         found.iter().map(kept).collect()
     }
@@ -252,6 +258,7 @@ fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
         id: CallbackId(row.try_get("id")?),
         body: row.try_get("body")?,
         verdict: StoredVerdict::of(row.try_get("verdict")?),
+        gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),
         order_id: row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         seen_count: row.try_get("seen_count")?,
