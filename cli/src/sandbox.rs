@@ -23,6 +23,10 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     let listen = arguments.listen.unwrap_or(config.sandbox.listen);
     let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
     options.payme_webhook = arguments.payme_webhook;
+    options.payme_id = arguments.payme_id.unwrap_or(options.payme_id);
+    options.payme_key = arguments.payme_key.unwrap_or(options.payme_key);
+    options.click_service_id = arguments.click_service.map_or(options.click_service_id, |number| number.to_string());
+    options.store_id = arguments.atmos_store.unwrap_or(options.store_id);
     options.click_complete = arguments.click_complete.or_else(|| arguments.click_prepare.clone());
     options.click_prepare = arguments.click_prepare;
     options.sign_algorithm = sign_algorithm(config);
@@ -37,10 +41,11 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
         || "no merchant (give --callback-url, and the merchant is asked before each debit)".to_owned(),
         |url| url.to_string(),
     );
+    let store = options.store_id.clone();
     let sandbox = start(options).await?;
     telemetry::show(&format!(
         "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  \
-         credentials          key sandbox-key, secret sandbox-secret, store 1234, API key sandbox-api-key\n  \
+         credentials          key sandbox-key, secret sandbox-secret, store {store}, API key sandbox-api-key\n  \
          test card            8600 4907 4431 3347, any month, code 111111\n  ledger               {}\n  \
          end it with Ctrl-C",
         sandbox.base_url(),

@@ -53,6 +53,8 @@ pub struct SandboxConfig {
     pub payme_key: String,
     /// The name of the cashbox's account field.
     pub payme_account_field: String,
+    /// The number of the one service at Click.
+    pub click_service_id: String,
     /// Where Click calls the merchant first. Without it nothing can be paid at Click.
     pub click_prepare: Option<Url>,
     /// Where Click calls the merchant after the debit.
@@ -95,6 +97,7 @@ impl SandboxConfig {
             payme_id: "64a1f0c2b7e8d9034f5a6b7c".to_owned(),
             payme_key: "sandbox-payme-key".to_owned(),
             payme_account_field: "order_id".to_owned(),
+            click_service_id: "22222".to_owned(),
             click_prepare: None,
             click_complete: None,
             callback_timeout: Duration::from_secs(10),
@@ -122,6 +125,7 @@ impl fmt::Debug for SandboxConfig {
             .field("callback_url", &self.callback_url)
             .field("payme_webhook", &self.payme_webhook)
             .field("payme_id", &self.payme_id)
+            .field("click_service_id", &self.click_service_id)
             .field("click_prepare", &self.click_prepare)
             .field("click_complete", &self.click_complete)
             .field("store_id", &self.store_id)

@@ -60,6 +60,18 @@ pub(crate) struct SandboxArguments {
     /// Where Click sends Complete; without it, where it sends Prepare
     #[arg(long, value_name = "URL", value_parser = web_address, requires = "click_prepare")]
     pub(crate) click_complete: Option<Url>,
+    /// The id of its cashbox at Payme; a second sandbox is for another shop
+    #[arg(long, value_name = "ID")]
+    pub(crate) payme_id: Option<String>,
+    /// The key of its cashbox at Payme: sandbox-payme-key, or sandbox-payme-key- and more, so that two shops have two
+    #[arg(long, value_name = "KEY", value_parser = payme_key)]
+    pub(crate) payme_key: Option<String>,
+    /// The number of its service at Click
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) click_service: Option<u32>,
+    /// The store of its account at Atmos
+    #[arg(long, value_name = "ID")]
+    pub(crate) atmos_store: Option<String>,
     /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
     #[arg(long, value_name = "URL", value_parser = base_address)]
     pub(crate) public_url: Option<Url>,
@@ -84,6 +96,13 @@ pub(crate) enum TokenModeArgument {
     Reuse,
     /// It is void at once, and a new one is given
     RevokePrevious,
+}
+
+fn payme_key(text: &str) -> Result<String, String> {
+    match gateway::payme::is_sandbox_key(text) {
+        true => Ok(text.to_owned()),
+        false => Err("is no key of a sandbox: sandbox-payme-key, or sandbox-payme-key- and more".to_owned()),
+    }
 }
 
 fn queue(text: &str) -> Result<QueueName, String> {

@@ -2,7 +2,7 @@
 
 use config::Environment;
 use domain::secret::Secret;
-use gateway::payme::{PaymeSettings, SANDBOX_KEY};
+use gateway::payme::{PaymeSettings, SANDBOX_KEY, is_sandbox_key};
 use url::Url;
 
 use super::known_gateway::{KnownGateway, OfProcess};
@@ -66,13 +66,16 @@ pub(super) fn payme(
         if is_ours && payme.cashbox_id != published.cashbox_id && !env.is_faulty("PAYME_ID") {
             env.fault("PAYME_ID", format!("does not fit the sandbox, whose own is {}", published.cashbox_id));
         }
+        if is_ours && !payme.keys.contains(&Secret::new(SANDBOX_KEY)) {
+            env.fault("PAYME_KEY", format!("does not fit the sandbox, whose own is {SANDBOX_KEY}"));
+        }
         return KnownGateway::Sandbox;
     }
     let checkout = if payme.is_test { TEST_CHECKOUT } else { CHECKOUT };
     if let (false, Ok(url)) = (has_checkout_url, Url::parse(checkout)) {
         payme.checkout_url = url;
     }
-    if payme.keys.contains(&Secret::new(SANDBOX_KEY)) {
+    if payme.keys.iter().any(|key| is_sandbox_key(key.expose())) {
         env.fault("PAYME_KEY", "holds the sandbox's key, which everybody knows, beside another one; take it away");
     }
     if payme.checkout_url.scheme() == "http" && !is_loopback(&payme.checkout_url) {

@@ -11,7 +11,7 @@ use url::form_urlencoded;
 
 use super::page::render;
 use super::soum;
-use super::state::{ClickSandbox, MERCHANT_ID, MERCHANT_USER_ID, SECRET_KEY, SERVICE_ID};
+use super::state::{ClickSandbox, MERCHANT_ID, MERCHANT_USER_ID, SECRET_KEY};
 use super::tester::ClickTester;
 use crate::answers::broken;
 use crate::check::CheckReport;
@@ -48,7 +48,7 @@ impl ClickSandbox {
         Ok(ClickTester {
             prepare_url: addresses.prepare,
             complete_url: addresses.complete,
-            service_id: SERVICE_ID.to_owned(),
+            service_id: self.common.config.click_service_id.clone(),
             secret_key: SECRET_KEY.to_owned(),
             accounts,
             amount_tiyin,
@@ -99,7 +99,7 @@ fn show(
     let address = |url: Option<String>| url.unwrap_or_else(|| "none: the service is off".to_owned());
     let page = FrontPage {
         service: [
-            ("service_id", SERVICE_ID),
+            ("service_id", click.common.config.click_service_id.as_str()),
             ("merchant_id", MERCHANT_ID),
             ("merchant_user_id", MERCHANT_USER_ID),
             ("secret_key", SECRET_KEY),

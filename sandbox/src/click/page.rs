@@ -52,9 +52,9 @@ struct ClickNote<'a> {
 
 /// `GET /click/services/pay`: shows what is to be paid (Click documents, payment link).
 #[poem::handler]
-pub(crate) async fn get_pay(request: &Request) -> Response {
+pub(crate) async fn get_pay(Data(click): Data<&Arc<ClickSandbox>>, request: &Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    match PaymentLink::read(query.as_bytes()) {
+    match PaymentLink::read(&click.common.config.click_service_id, query.as_bytes()) {
         Ok(link) => show(&link, browser_languages(request), "", StatusCode::OK, PageEnd::Open),
         Err(problem) => note(StatusCode::BAD_REQUEST, &problem),
     }
@@ -67,7 +67,7 @@ pub(crate) async fn post_pay(Data(click): Data<&Arc<ClickSandbox>>, request: &Re
         return note(StatusCode::BAD_REQUEST, "The form could not be read.");
     };
     let accepted = browser_languages(request);
-    let link = match PaymentLink::read(&bytes) {
+    let link = match PaymentLink::read(&click.common.config.click_service_id, &bytes) {
         Ok(link) => link,
         Err(problem) => return note(StatusCode::BAD_REQUEST, &problem),
     };

@@ -7,7 +7,7 @@ use super::attempt::ClickAttempt;
 use super::faults::{COMPLETE, ClickSimFault, PREPARE};
 use super::sender::Sending;
 use super::shop_api::{CallBody, ShopApiCall};
-use super::state::{ClickSandbox, SECRET_KEY, SERVICE_ID};
+use super::state::{ClickSandbox, SECRET_KEY};
 use super::{soum, tashkent};
 use crate::faults::{FaultKind, FaultTarget, Strike};
 
@@ -97,7 +97,7 @@ impl ClickSandbox {
         };
         let call = ShopApiCall {
             click_trans_id: attempt.click_trans_id.to_string(),
-            service_id: SERVICE_ID.to_owned(),
+            service_id: self.common.config.click_service_id.clone(),
             click_paydoc_id: attempt.click_paydoc_id.to_string(),
             merchant_trans_id: attempt.account.clone(),
             merchant_prepare_id: prepare_id.map(|id| id.to_string()),

@@ -55,10 +55,10 @@ struct PayerRequest {
 }
 
 impl PayerRequest {
-    fn payment(&self, account: Option<String>) -> Result<LinkedPayment, String> {
+    fn payment(&self, service_id: &str, account: Option<String>) -> Result<LinkedPayment, String> {
         match (account, &self.url, &self.amount) {
             (None, Some(url), None) => {
-                let link = PaymentLink::read(url.split_once('?').unwrap_or_default().1.as_bytes())?;
+                let link = PaymentLink::read(service_id, url.split_once('?').unwrap_or_default().1.as_bytes())?;
                 Ok(link.payment())
             }
             (None, _, _) => Err("a payer follows a link: {\"url\": \"http://…/click/services/pay?…\"}; or name the \
@@ -106,7 +106,7 @@ async fn pay(click: &Arc<ClickSandbox>, account: Option<String>, body: Body) -> 
         Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    let (payment, means) = match (request.payment(account), request.means()) {
+    let (payment, means) = match (request.payment(&click.common.config.click_service_id, account), request.means()) {
         (Ok(payment), Ok(means)) => (payment, means),
         (Err(fault), _) | (_, Err(fault)) => return bad_request(&fault),
     };

@@ -14,9 +14,7 @@ use crate::error::SandboxError;
 use crate::faults::{FaultTarget, Faults, Strike};
 use crate::state::SandboxState;
 
-/// The one service of this sandbox; `tasdiq` has the same values by default.
-pub(crate) const SERVICE_ID: &str = "22222";
-/// The merchant who owns it.
+/// The merchant who owns the one service of this sandbox; `tasdiq` has the same values by default.
 pub(crate) const MERCHANT_ID: &str = "11111";
 /// The user of the Merchant API.
 pub(crate) const MERCHANT_USER_ID: &str = "33333";

@@ -14,7 +14,7 @@ pub use self::answer::{PaymeAnswer, PaymeResult, STATEMENT_BEGINS, answer_text, 
 use self::authentication::KeyDigests;
 pub use self::call::{AskedPayment, CallId, PaymeAccount, PaymeCall, PaymeRequest};
 pub use self::fault::{PayerMessage, PaymeFault};
-pub use self::settings::{CancelPolicy, PaymeSettings, SANDBOX_KEY};
+pub use self::settings::{CancelPolicy, PaymeSettings, SANDBOX_KEY, is_sandbox_key};
 use crate::coordination::Coordination;
 
 mod answer;

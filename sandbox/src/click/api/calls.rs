@@ -11,7 +11,7 @@ use crate::click::attempt::{AttemptChange, AttemptState, ClickAttempt};
 use crate::click::faults::ClickSimFault;
 use crate::click::ledger::AttemptEntry;
 use crate::click::payer::PayScheme;
-use crate::click::state::{ClickSandbox, SERVICE_ID};
+use crate::click::state::ClickSandbox;
 use crate::click::{soum, tashkent};
 use crate::journal::JournalError;
 
@@ -31,7 +31,7 @@ pub(super) async fn answer(
     click: &Arc<ClickSandbox>,
     asked: &PaymentPath,
 ) -> Result<MerchantApiAnswer, JournalError> {
-    if asked.service_id != SERVICE_ID {
+    if asked.service_id != click.common.config.click_service_id {
         return Ok(MerchantApiAnswer::refused(StatusCode::FORBIDDEN, -403, "this service belongs to another merchant"));
     }
     match call {

@@ -4,7 +4,7 @@ use url::{Url, form_urlencoded};
 
 use crate::click::payment::LinkedPayment;
 use crate::click::soum;
-use crate::click::state::{MERCHANT_ID, SERVICE_ID};
+use crate::click::state::MERCHANT_ID;
 use crate::click::words::PageLanguage;
 
 /// What a payer types, which belongs to no link.
@@ -22,11 +22,11 @@ pub(crate) struct PaymentLink {
 }
 
 impl PaymentLink {
-    /// Reads the query of a link, or the fields of a form.
+    /// Reads the query of a link to this service, or the fields of a form.
     ///
     /// # Errors
     /// What is wrong with the link, for a person.
-    pub(crate) fn read(encoded: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(service_id: &str, encoded: &[u8]) -> Result<Self, String> {
         let all = form_urlencoded::parse(encoded).into_owned();
         let (typed, fields): (Vec<_>, Vec<_>) = all.partition(|(name, _)| TYPED.contains(&name.as_str()));
         let field = |name: &str| value(&fields, name);
@@ -34,9 +34,9 @@ impl PaymentLink {
             "" => Err(format!("This link is incomplete: {name} is missing.")),
             value => Ok(value),
         };
-        if required("service_id")? != SERVICE_ID || required("merchant_id")? != MERCHANT_ID {
+        if required("service_id")? != service_id || required("merchant_id")? != MERCHANT_ID {
             return Err(format!(
-                "This link is wrong: the sandbox has service_id {SERVICE_ID} and merchant_id {MERCHANT_ID}."
+                "This link is wrong: the sandbox has service_id {service_id} and merchant_id {MERCHANT_ID}."
             ));
         }
         let amount_tiyin = soum::read_tiyin(required("amount")?)
@@ -108,14 +108,13 @@ mod tests {
         let text =
             format!("{LINK}&return_url=https%3A%2F%2Fshop.test%2Fback%3Fa%3D1&card_type=humo&merchant_user_id=3");
 
-        let link = PaymentLink::read(text.as_bytes()).expect("a link");
+        let link = PaymentLink::read("22222", text.as_bytes()).expect("a link");
 
         assert_eq!((link.payment.account.as_str(), link.payment.amount_tiyin), ("71", 100_000));
         assert_eq!(link.return_url(), Some("https://shop.test/back?a=1"));
         assert!(link.address_in(PageLanguage::Russian).ends_with("&merchant_user_id=3&lang=ru"));
-        assert!(
-            PaymentLink::read(link.address_in(PageLanguage::English).trim_start_matches("pay?").as_bytes()).is_ok()
-        );
+        let address = link.address_in(PageLanguage::English);
+        assert!(PaymentLink::read("22222", address.trim_start_matches("pay?").as_bytes()).is_ok());
     }
 
     #[test]
@@ -129,7 +128,7 @@ mod tests {
             (&format!("{LINK}&return_url=javascript:alert(1)"), "return_url"),
             (&format!("{LINK}&card_type=visa"), "card_type"),
         ] {
-            let problem = PaymentLink::read(link.as_bytes()).err().expect("a wrong link");
+            let problem = PaymentLink::read("22222", link.as_bytes()).err().expect("a wrong link");
 
             assert!(problem.contains(names), "{link}: {problem}");
         }

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::settings::{PaymeSettings, SANDBOX_KEY};
+use super::settings::{PaymeSettings, is_sandbox_key};
 
 /// The login of every cashbox, as Payme's own sample and every integration have it.
 const LOGIN: &str = "Paycom";
@@ -28,7 +28,7 @@ impl KeyDigests {
     /// An empty key opens nothing, and the published one nothing but the sandbox.
     pub(super) fn of(settings: &PaymeSettings) -> Self {
         let keys = settings.keys.iter().map(|key| key.expose());
-        let valid = keys.filter(|key| !key.is_empty() && (*key != SANDBOX_KEY || settings.is_sandbox()));
+        let valid = keys.filter(|key| !key.is_empty() && (!is_sandbox_key(key) || settings.is_sandbox()));
         KeyDigests(valid.map(digest).collect())
     }
 

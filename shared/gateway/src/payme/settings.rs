@@ -13,6 +13,14 @@ use crate::callback_addresses::{AddressCheck, address_check, networks};
 /// The sandbox's key. It and its cashbox are the defaults: they are published, hence worthless, and open no door to money.
 pub const SANDBOX_KEY: &str = "sandbox-payme-key";
 
+/// The beginning of the keys of further cashboxes of a sandbox: Payme's calls name no cashbox, so each needs a key of its own.
+const FURTHER_SANDBOX_KEYS: &str = "sandbox-payme-key-";
+
+/// Whether this key is the sandbox's, or one of a further cashbox of a sandbox.
+pub fn is_sandbox_key(key: &str) -> bool {
+    key == SANDBOX_KEY || key.starts_with(FURTHER_SANDBOX_KEYS)
+}
+
 config::settings! {
     /// Which web cashbox is ours at Payme, and with which keys Payme calls us.
     #[derive(Clone)]
@@ -22,7 +30,8 @@ config::settings! {
         pub cashbox_id: String,
 
         /// The cashbox's key, with which Payme calls us; a second key, after a comma, serves while keys are changed.
-        /// `sandbox-payme-key` means: this is the sandbox, and no money is real.
+        /// `sandbox-payme-key`, or a key that begins with `sandbox-payme-key-`, means: this is the sandbox, and no money is
+        /// real.
         #[env("PAYME_KEY", default = "sandbox-payme-key", shown = "the sandbox's", check = keys, secret)]
         pub keys: Vec<Secret>,
 
@@ -89,7 +98,7 @@ impl CancelPolicy {
 }
 
 impl PaymeSettings {
-    /// `sandbox-payme:<cashbox>` with the sandbox's key alone, else `payme:<cashbox>`.
+    /// `sandbox-payme:<cashbox>` with keys of the sandbox alone, else `payme:<cashbox>`.
     pub fn identity(&self) -> GatewayIdentity {
         let kind = if self.is_sandbox() { "sandbox-payme" } else { "payme" };
         GatewayIdentity(format!("{kind}:{}", self.cashbox_id))
@@ -97,7 +106,7 @@ impl PaymeSettings {
 
     /// Whether this is the sandbox, where no money is real. One key of a shop makes it a shop's.
     pub fn is_sandbox(&self) -> bool {
-        self.keys.iter().all(|key| key.expose() == SANDBOX_KEY)
+        self.keys.iter().all(|key| is_sandbox_key(key.expose()))
     }
 }
 
@@ -161,8 +170,10 @@ mod tests {
 
     #[test]
     fn the_published_key_alone_is_the_sandbox() {
-        assert_eq!(with_keys(SANDBOX_KEY).identity().0, "sandbox-payme:64a1f0c2b7e8d9034f5a6b7c");
-        for text in ["mine", "mine,sandbox-payme-key", "sandbox-payme-key,mine"] {
+        for text in [SANDBOX_KEY, "sandbox-payme-key-of-rice", "sandbox-payme-key-2,sandbox-payme-key"] {
+            assert_eq!(with_keys(text).identity().0, "sandbox-payme:64a1f0c2b7e8d9034f5a6b7c", "{text}");
+        }
+        for text in ["mine", "mine,sandbox-payme-key", "sandbox-payme-key,mine", "sandbox-payme-key2"] {
             assert_eq!(with_keys(text).identity().0, "payme:64a1f0c2b7e8d9034f5a6b7c", "{text}");
         }
     }
