@@ -114,6 +114,14 @@ impl Config {
         self.shops().of_account(&account.identity()).map(|shop| shop.name.clone())
     }
 
+    /// The shop whose account at Payme has a key of this account, which is at Payme, too. Click's calls name their service and
+    /// Atmos's their store, and their signatures hold the name: accounts there may share a key.
+    fn has_key_of(&self, account: &AccountSettings) -> Option<ShopName> {
+        let AccountSettings::Payme(payme) = account else { return None };
+        let shares = |other: &AccountSettings| matches!(other, AccountSettings::Payme(other) if other.keys.iter().any(|key| payme.keys.contains(key)));
+        self.accounts().iter().find(|other| shares(other)).and_then(|other| self.owner_of(other))
+    }
+
     /// The account that a release with one account would have: the default shop's at Atmos, else the only one at Atmos. It
     /// shares rate limit, breaker and the operator's settings with processes of such a release.
     pub(crate) fn older_account(&self) -> Option<GatewayIdentity> {

@@ -89,6 +89,12 @@ impl ShopTables {
                 if let Some(owner) = config.owner_of(settings) {
                     let what = format!("is the account of the shop {owner}, too; an account belongs to one shop");
                     env.add([table.fault(what)]);
+                } else if let Some(owner) = config.has_key_of(settings) {
+                    let what = format!(
+                        "has a payme_key that the account of the shop {owner} has, too; Payme's calls name no cashbox, so \
+                         the key alone says whose call it is: give each cashbox its own"
+                    );
+                    env.add([table.fault(what)]);
                 }
             }
             let accounts: Vec<AccountSettings> = accounts.into_iter().map(|(_, settings)| settings).collect();

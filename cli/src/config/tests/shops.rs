@@ -171,6 +171,41 @@ fn an_account_and_a_key_belong_to_one_shop() {
     assert!(own[0].contains("shops.tea.atmos is the account of the shop default, too"), "{own:#?}");
 }
 
+/// Payme's calls name no cashbox: their key alone says whose they are. Click's and Atmos's name the account.
+#[test]
+fn two_cashboxes_have_no_key_in_common_and_no_account_stands_twice() {
+    let text = TWO_SHOPS.replace(", { file = \"rice.key\" }", "");
+    let payme = |id: &str, key: &str| format!("[shops.till.payme]\npayme_id = \"{id}\"\npayme_key = \"{key}\"\n");
+    let click = |shop: &str, service: u32| {
+        format!(
+            "[shops.{shop}.click]\nclick_service_id = {service}\nclick_merchant_id = 1\nclick_merchant_user_id = 2\n\
+             click_secret_key = \"a-secret-of-click\"\n"
+        )
+    };
+    let told = |more: &str| {
+        let told = faults(Role::Up, &format!("{text}{more}"), "");
+        assert!(!told.iter().any(|told| told.contains("a-key-of") || told.contains("a-secret-of")), "{told:#?}");
+        told
+    };
+    let other = "64a1f0c2b7e8d9034f5a6b70";
+
+    for keys in ["a-key-of-payme", "a-key-of-till,a-key-of-payme"] {
+        let told = told(&payme(other, keys));
+        let expected = "shops.till.payme has a payme_key that the account of the shop rice has, too";
+        assert!(told.len() == 1 && told[0].starts_with("tasdiq.toml:24: ") && told[0].contains(expected), "{told:#?}");
+    }
+    let same = told(&payme("5e730e8e0b852a417aa49ceb", "a-key-of-till"));
+    assert!(same.len() == 1 && same[0].contains("shops.till.payme is the account of the shop rice, too"), "{same:#?}");
+    let same = told(&(click("tea", 31337) + &click("rice", 31337)));
+    assert!(same.len() == 1 && same[0].contains(" is the account of the shop "), "{same:#?}");
+    assert_eq!(told(&payme(other, "a-key-of-till")), [""; 0]);
+    assert_eq!(told(&(click("tea", 31337) + &click("rice", 31338))), [""; 0], "their signatures hold the service");
+    let own = faults(Role::Up, &text, "PAYME_ID=64a1f0c2b7e8d9034f5a6b70\nPAYME_KEY=a-key-of-payme");
+    assert!(
+        own.iter().any(|told| told.contains("shops.rice.payme has a payme_key that the account of the shop default"))
+    );
+}
+
 #[test]
 fn sandbox_and_real_money_are_never_together() {
     let text = TWO_SHOPS.replace(", { file = \"rice.key\" }", "");
