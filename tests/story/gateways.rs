@@ -33,7 +33,7 @@ pub(crate) async fn order_of(app: &TestApp, payment_type: &str) -> (i64, String)
 }
 
 /// What the sandbox answers to an act of a customer or of the gateway's cabinet. The page is one of its own.
-async fn act(page: &str, path: &str, body: &Value) -> Value {
+pub(crate) async fn act(page: &str, path: &str, body: &Value) -> Value {
     let mut address: url::Url = page.parse().unwrap();
     address.set_query(None);
     address.set_path(path);
