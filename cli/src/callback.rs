@@ -1,7 +1,8 @@
 //! `tasdiq callback sign`: a callback as the gateway would send it, for trying the webhook by hand.
 
 use anyhow::Context;
-use gateway::Gateway;
+use gateway::atmos::AtmosGateway;
+use gateway::{Gateway, Gateways};
 use serde_json::{Map, Value};
 
 use crate::arguments::{AccountField, CallbackCommand, SignArguments};
@@ -21,7 +22,7 @@ pub(crate) fn run(config: &Config, command: CallbackCommand) -> Result<(), Exit>
 
 fn body(config: &Config, asked: &SignArguments) -> Result<String, Exit> {
     let gateways = gateways(config, None)?;
-    let gateway = gateways.iter().find_map(Gateway::as_atmos).context("no account of Atmos is configured")?;
+    let gateway = account(&gateways, asked.gateway.as_deref())?;
     let body = gateway.sign_callback(asked.transaction_id, &asked.account, asked.amount.get());
     match asked.field {
         AccountField::Account => Ok(body),
@@ -31,6 +32,28 @@ fn body(config: &Config, asked: &SignArguments) -> Result<String, Exit> {
             let account = fields.remove("account").context("the body has no account")?;
             fields.insert("invoice".to_owned(), account);
             Ok(Value::Object(fields).to_string())
+        }
+    }
+}
+
+/// The account of Atmos that is asked for; without a name the only one.
+///
+/// # Errors
+/// There is no such account, or there are several.
+fn account<'a>(gateways: &'a Gateways, name: Option<&str>) -> Result<&'a AtmosGateway, Exit> {
+    let of_atmos: Vec<&AtmosGateway> = gateways.iter().filter_map(Gateway::as_atmos).collect();
+    let fits = |account: &&&AtmosGateway| name.is_none_or(|name| account.identity().0 == name);
+    let named: Vec<&AtmosGateway> = of_atmos.iter().filter(fits).copied().collect();
+    let list = || of_atmos.iter().map(|account| account.identity().0.as_str()).collect::<Vec<_>>().join(", ");
+    match (named.as_slice(), name) {
+        ([one], _) => Ok(one),
+        (_, _) if of_atmos.is_empty() => Err(Exit::failed(
+            "no account of Atmos is configured; of the other gateways `tasdiq sandbox check payme URL` and `tasdiq sandbox \
+             check click URL` make calls",
+        )),
+        ([], Some(name)) => Err(Exit::failed(format!("there is no account {name} of Atmos; there are: {}", list()))),
+        (_, _) => {
+            Err(Exit::failed(format!("there are several accounts of Atmos; name one with --gateway: {}", list())))
         }
     }
 }
@@ -54,6 +77,7 @@ mod tests {
                 transaction_id: TransactionId(7),
                 account: "3".to_owned(),
                 amount: Tiyin::from_som("50.00").unwrap(),
+                gateway: None,
                 field,
             };
 
@@ -66,6 +90,33 @@ mod tests {
             let gateways = gateways(&config, None).unwrap();
             let (_, read) = gateways.read_atmos_callback(body.as_bytes()).unwrap();
             assert_eq!((read.account.as_deref(), read.amount), (Some("3"), Some(5_000)));
+        }
+    }
+
+    #[test]
+    fn of_several_accounts_one_must_be_named() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _inside = runtime.enter();
+        let of_store = |store_id: &str| {
+            let settings =
+                gateway::atmos::AtmosSettings { store_id: store_id.to_owned(), ..config::defaults().unwrap() };
+            let settings = gateway::AccountSettings::Atmos(settings);
+            settings.gateway(settings.coordination(None, false)).unwrap()
+        };
+        let [none, one, two] =
+            [Gateways::new([]), Gateways::new([of_store("1")]), Gateways::new([of_store("1"), of_store("2")])];
+        let identity = |gateways: &Gateways, name| account(gateways, name).map(|account| account.identity().0.clone());
+
+        assert_eq!(identity(&one, None).unwrap(), "sandbox:1");
+        assert_eq!(identity(&two, Some("sandbox:2")).unwrap(), "sandbox:2");
+        for (gateways, name, told) in [
+            (&none, None, "no account of Atmos"),
+            (&two, None, "sandbox:1, sandbox:2"),
+            (&two, Some("sandbox:3"), "sandbox:3"),
+        ] {
+            let refused = identity(gateways, name).unwrap_err();
+            assert!(format!("{refused:?}").contains(told), "{refused:?}");
         }
     }
 }

@@ -13,6 +13,7 @@ mod check_results;
 mod database;
 mod environment;
 mod gateway;
+mod gateway_place;
 mod processes;
 mod redis;
 mod work;

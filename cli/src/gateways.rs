@@ -30,7 +30,7 @@ pub(crate) async fn run(config: &Config, command: GatewaysCommand) -> Result<(),
     let known = KnownAccounts::read(config, &store).await?;
     let one = |named: &NamedAccount| known.one(named.name());
     let (account, output, done) = match &command {
-        GatewaysCommand::List(output) => return list::list(&store, &known, *output).await,
+        GatewaysCommand::List(output) => return list::list(config, &store, &known, *output).await,
         GatewaysCommand::Show { account, output } => {
             return show(&store, &known.named(account.name())?, *output).await;
         }
@@ -77,7 +77,14 @@ fn print_done(done: &str) -> Result<(), Exit> {
 /// Pauses calls, and answers a message for the operator; as do the others.
 async fn pause(store: &Store, account: &KnownAccount) -> Result<String, StoreError> {
     admission::pause(store, &account.rows()).await?;
+    let is_called = account.is_called();
     let account = &account.identity;
+    if !is_called {
+        return Ok(format!(
+            "{account} is paused; but it is never called, so its payments go on: Payme calls us, and each call is answered. \
+             `tasdiq gateways resume {account}` ends the pause"
+        ));
+    }
     Ok(format!(
         "calls to {account} are paused: no call leaves, and its work waits, until `tasdiq gateways resume {account}`"
     ))
@@ -106,13 +113,17 @@ async fn resume(store: &Store, account: &KnownAccount, overrides_retry_after: bo
 
 async fn set_rate(store: &Store, account: &KnownAccount, rate: Option<GatewayRate>) -> Result<String, StoreError> {
     admission::set_rate(store, &account.rows(), rate).await?;
+    let is_called = account.is_called();
     let account = &account.identity;
+    if !is_called {
+        return Ok(format!("{account} is never called, so a rate limit changes nothing: Payme calls us"));
+    }
     Ok(match rate {
         Some(rate) => format!(
             "the rate limit of {account} is {rate} from now on: {} calls per second and {} at once, of all processes together",
             rate.per_second, rate.burst
         ),
-        None => format!("the rate limit of {account} is the value of TASDIQ_GATEWAY_RATE again"),
+        None => format!("the rate limit of {account} is the configured one again"),
     })
 }
 

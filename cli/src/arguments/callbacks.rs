@@ -13,11 +13,13 @@ use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallbackCommand {
-    /// Print the body of a callback with a right signature, to be sent with curl
+    /// Print the body of a callback of Atmos with a right signature, to be sent with curl
     ///
-    /// It is signed with `ATMOS_API_KEY` for the store `ATMOS_STORE_ID`, as the gateway signs.
+    /// It is signed with the API key of an account of Atmos for its store, as Atmos signs: with `ATMOS_API_KEY` for
+    /// `ATMOS_STORE_ID`, or with those of a shop in `TASDIQ_CONFIG`.
     #[command(after_help = examples!(
         "tasdiq callback sign --transaction-id 1795461978 --account 1 --amount 50.00",
+        "tasdiq callback sign --gateway atmos:417 --transaction-id 1795461978 --account 1 --amount 50.00",
         "tasdiq callback sign --transaction-id 1795461978 --account 1 --amount 50 --field invoice"
     ))]
     Sign(SignArguments),
@@ -65,6 +67,9 @@ pub(crate) struct SignArguments {
     /// The amount in soʻm, such as 50.00
     #[arg(long, value_name = "SOM", value_parser = Tiyin::from_som)]
     pub(crate) amount: Tiyin,
+    /// The account of Atmos, such as atmos:417; needed where there are several
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) gateway: Option<String>,
     /// What the body calls the account
     #[arg(long, value_enum, default_value_t = AccountField::Account)]
     pub(crate) field: AccountField,

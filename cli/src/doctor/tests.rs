@@ -2,10 +2,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use ::gateway::GatewayError;
 use ::gateway::coordination::Obstacle;
+use domain::shop::ShopName;
 use store::callbacks::Proofs;
 
 use super::database::look_for_open_files;
-use super::gateway::{look_at_connection, tell_of_gateway};
+use super::gateway::{tell_of_gateway, tell_of_page};
+use super::gateway_place::{GatewayPlace, Reachability};
 use super::processes::{compare_redis_instances, look_at_logs, look_for_silence};
 use super::work::tell_of_callbacks;
 use super::*;
@@ -125,12 +127,68 @@ fn a_database_file_that_cannot_be_opened_for_writing_is_a_fault() {
     assert_eq!(state(folder.path()), Health::Fault, "not even root writes a directory, whatever its bits say");
 }
 
+/// The place of the only account of this configuration.
+fn place_in(config: &crate::config::Config) -> GatewayPlace {
+    GatewayPlace::of(&config.accounts()[0], &ShopName::default())
+}
+
+fn place_of(pairs: &[(&str, &str)]) -> GatewayPlace {
+    place_in(&ReadableEnvironment::read(&variables(pairs)).unwrap().config)
+}
+
+const CLICK: [(&str, &str); 4] = [
+    ("CLICK_SERVICE_ID", "31337"),
+    ("CLICK_MERCHANT_ID", "21337"),
+    ("CLICK_MERCHANT_USER_ID", "41337"),
+    ("CLICK_SECRET_KEY", "the-key-of-a-service"),
+];
+
+#[test]
+fn each_account_is_looked_for_at_its_own_gateway_and_has_its_gateways_advice() {
+    let place = place_of(&CLICK);
+    let mut results = CheckResults::default();
+    let refused = GatewayError::NotAdmitted { what: "HTTP 401".to_owned() };
+    tell_of_gateway("click:31337", &place, None, Err(refused), &mut results);
+
+    assert_eq!(place.address.as_str(), "https://api.click.uz/");
+    let act = results.0[0].act.as_deref().unwrap();
+    assert!(act.contains("CLICK_SECRET_KEY") && act.contains("ask Click"), "{act}");
+
+    let of_file = GatewayPlace::of(
+        &ReadableEnvironment::read(&variables(&CLICK)).unwrap().config.accounts()[0],
+        &ShopName::parse("tea").unwrap(),
+    );
+    assert!(
+        of_file.credentials.contains("click_secret_key of the shop tea in TASDIQ_CONFIG"),
+        "{}",
+        of_file.credentials
+    );
+}
+
+/// Customers go to Payme's page, and Payme calls us.
+#[tokio::test]
+async fn of_payme_its_page_is_tried() {
+    let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/payme", listening.local_addr().unwrap());
+    let place =
+        place_of(&[("PAYME_ID", "5e730e8e0b852a417aa49ceb"), ("PAYME_KEY", "a-key"), ("PAYME_CHECKOUT_URL", &url)]);
+    let mut results = CheckResults::default();
+
+    tell_of_page("payme", &place.look_at_connection().await, &mut results);
+    drop(listening);
+    let away = place.look_at_connection().await;
+    tell_of_page("payme", &away, &mut results);
+
+    assert!(matches!(&away, Reachability::NoConnection { setting, .. } if setting == "PAYME_CHECKOUT_URL"), "{away:?}");
+    assert_eq!(lines(&results), ["Ok gateway", "Warn gateway"]);
+}
+
 #[test]
 fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
     let state = |what: &str| {
         let mut results = CheckResults::default();
         let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
-        tell_of_gateway("atmos:417", None, Err(answer), &mut results);
+        tell_of_gateway("atmos:417", &place_of(&[]), None, Err(answer), &mut results);
         results.0[0].state
     };
 
@@ -142,7 +200,7 @@ fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
 fn a_budget_that_is_used_up_is_no_reason_to_lower_it() {
     let act = |trouble| {
         let mut results = CheckResults::default();
-        tell_of_gateway("atmos:417", None, Err(trouble), &mut results);
+        tell_of_gateway("atmos:417", &place_of(&[]), None, Err(trouble), &mut results);
         format!("{}: {}", results.0[0].says, results.0[0].act.as_deref().unwrap_or_default())
     };
     let retry_after = std::time::Duration::from_millis(100);
@@ -262,7 +320,7 @@ async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
     let reachability = |name: &'static str, address: String| async move {
         let environment = ReadableEnvironment::read(&variables(&[(name, &address)])).unwrap();
         assert!(environment.unread.is_empty(), "{:?}", environment.unread);
-        look_at_connection(&environment.config).await
+        place_in(&environment.config).look_at_connection().await
     };
     let way_of_shop = |name: &'static str, address: &'static str| async move {
         let credentials = [
@@ -273,7 +331,7 @@ async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
         ];
         let environment =
             ReadableEnvironment::read(&variables(&[&credentials[..], &[(name, address)]].concat())).unwrap();
-        look_at_connection(&environment.config).await
+        place_in(&environment.config).look_at_connection().await
     };
 
     let connects = reachability("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
@@ -293,7 +351,8 @@ fn a_gateway_that_hands_out_no_token_is_not_to_be_started() {
     let mut results = CheckResults::default();
     let token = GatewayError::OutcomeUnknown { what: "HTTP 500".to_owned(), source: None };
 
-    tell_of_gateway("sandbox:1234", None, Err(GatewayError::Unreachable(std::sync::Arc::new(token))), &mut results);
+    let answer = Err(GatewayError::Unreachable(std::sync::Arc::new(token)));
+    tell_of_gateway("sandbox:1234", &place_of(&[]), None, answer, &mut results);
 
     let (says, act) = (&results.0[0].says, results.0[0].act.as_deref().unwrap());
     assert!(says.contains("HTTP 500") && act.contains("it runs") && !act.contains("start"), "{says} -> {act}");

@@ -59,8 +59,9 @@ pub(super) fn tell_of_callbacks(proofs: Proofs, results: &mut CheckResults) {
     let Proofs { callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
     let proving = callbacks - badly_signed - unreadable;
     let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
-    let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM with what Atmos has for this store: a wrong key refuses \
-                   every payment; see `tasdiq callbacks list --verdict badly_signed`";
+    let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM, for Payme PAYME_KEY, for Click CLICK_SECRET_KEY, with what \
+                   the gateway has for this account: a wrong key refuses every payment; see `tasdiq callbacks list --verdict \
+                   badly_signed`";
     match (badly_signed, unreadable) {
         // One that came afterwards and is signed as it should be shows that the key is right, and the others forged.
         (1.., _) if badly_signed > proving && badly_signed_since > 0 => results.fault("callbacks", says, compare),

@@ -26,6 +26,11 @@ impl KnownAccount {
         self.identity.payment_type().map_or("unknown", PaymentType::as_str)
     }
 
+    /// Whether its gateway is ever called. Payme is not.
+    pub(super) fn is_called(&self) -> bool {
+        self.identity.payment_type() != Some(PaymentType::Payme)
+    }
+
     /// The rows of the operator's settings for it.
     pub(super) fn rows(&self) -> SettingsRows {
         match self.has_older_names {

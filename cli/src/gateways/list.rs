@@ -1,5 +1,6 @@
 //! `tasdiq gateways list`: every gateway account of the installation, and whether calls to it leave.
 
+use domain::shops::Shops;
 use serde::Serialize;
 use store::{Store, StoreError};
 
@@ -7,6 +8,7 @@ use super::AdmissionReport;
 use super::accounts::KnownAccounts;
 use super::report::CAUSE_CHARACTERS;
 use crate::arguments::Output;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{lines, print, print_json, short, table};
 
@@ -15,10 +17,14 @@ use crate::output::{lines, print, print_json, short, table};
 struct AccountView {
     gateway: &'static str,
     account: String,
+    /// The shop that has it, as this configuration says.
+    shop: Option<String>,
     /// How many living processes have it.
     processes: usize,
     /// Its orders on their way.
     open_orders: i64,
+    /// Whether its gateway is ever called.
+    is_called: bool,
     #[serde(flatten)]
     calls: CallsView,
 }
@@ -41,30 +47,36 @@ struct CallsView {
 ///
 /// # Errors
 /// The database did not answer.
-pub(super) async fn list(store: &Store, known: &KnownAccounts, output: Output) -> Result<(), Exit> {
-    let accounts = read(store, known).await?;
+pub(super) async fn list(config: &Config, store: &Store, known: &KnownAccounts, output: Output) -> Result<(), Exit> {
+    let accounts = read(&config.shops(), store, known).await?;
     if output.json {
         return Ok(print_json(&accounts)?);
     }
-    let mut table = table(&["gateway", "account", "processes", "open orders", "calls"]);
+    let mut table = table(&["gateway", "account", "shop", "processes", "open orders", "calls"]);
     for account in &accounts {
         table.add_row([
             account.gateway.to_owned(),
             account.account.clone(),
+            account.shop.clone().unwrap_or_else(|| "-".to_owned()),
             account.processes.to_string(),
             account.open_orders.to_string(),
-            account.calls.text(),
+            match account.is_called || !account.calls.calls_leave {
+                true => account.calls.text(),
+                false => "none is made: Payme calls us".to_owned(),
+            },
         ]);
     }
     Ok(print(&lines(&table))?)
 }
 
-async fn read(store: &Store, known: &KnownAccounts) -> Result<Vec<AccountView>, StoreError> {
+async fn read(shops: &Shops, store: &Store, known: &KnownAccounts) -> Result<Vec<AccountView>, StoreError> {
     let mut views = Vec::new();
     for account in &known.accounts {
         let report = AdmissionReport::read(store, account).await?;
         views.push(AccountView {
             gateway: account.gateway(),
+            shop: shops.of_account(&account.identity).map(|shop| shop.name.to_string()),
+            is_called: account.is_called(),
             processes: report.processes().count(),
             open_orders: account.open_orders,
             calls: CallsView::new(&report),

@@ -81,6 +81,10 @@ struct WaitingView {
     status: &'static str,
     needs_review: bool,
     amount: String,
+    /// The shop that sells.
+    shop: String,
+    /// The gateway account through which it is paid.
+    gateway: String,
     since: String,
     reason: Option<String>,
     suggested_act: Option<SuggestedAct>,
@@ -104,6 +108,8 @@ impl WaitingView {
             status: order.status.as_str(),
             needs_review: order.needs_review,
             amount: order.amount.to_string(),
+            shop: order.shop.to_string(),
+            gateway: order.gateway.0,
             since: rfc3339(since_ms),
             reason: order.reason,
             suggested_act: order.suggested_act,
@@ -124,6 +130,7 @@ impl WaitingView {
             self.amount,
             self.since,
         )];
+        lines.push(format!("  shop   {}, paid through {}", plain(&self.shop), plain(&self.gateway)));
         match self.findings.as_slice() {
             [] => lines.push("  found  the reason was not recorded".to_owned()),
             [one] => lines.push(format!("  found  {}", plain(&one.text))),

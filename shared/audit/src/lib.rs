@@ -230,7 +230,7 @@ impl Kind {
             DeadLetter => "look at `tasdiq jobs show`, mend the cause, then run `tasdiq jobs retry`",
             UnpaidDraftUnknown | ReversedDraftUnknown => "nothing; no customer's money is there",
             DraftUnknownAtGateway => "nothing; no money was ever seen on it",
-            OtherGateway => "run the audit with that gateway's ATMOS_ variables, too",
+            OtherGateway => "run the audit with the settings of that account, too",
         }
     }
 }
