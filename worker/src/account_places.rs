@@ -32,8 +32,8 @@ const WITHOUT_PLACE_MS: i64 = 2_000;
 
 /// The places of the jobs of each account; an account that is not listed has as many as it asks for.
 ///
-/// All places together are as many as the worker has slots. A job that waits for its place has no slot: another account's job
-/// runs in it.
+/// All places together are as many as the worker has slots; where there are very many accounts they are more. A job that waits
+/// for its place has no slot: another account's job runs in it.
 #[derive(Debug, Default)]
 pub(crate) struct AccountPlaces {
     of_account: BTreeMap<GatewayIdentity, Arc<Places>>,
@@ -87,15 +87,15 @@ impl AccountPlaces {
             return AccountPlaces::default();
         }
         let (own, common) = shares(slots, accounts.len());
-        let common = Arc::new(Semaphore::new(common));
         let may_wait = (slots / (accounts.len() - 1)).max(1);
+        let runs_without_slot = (own + may_wait) * accounts.len() + common;
+        let common = Arc::new(Semaphore::new(common));
         let places = || Places {
             own: Arc::new(Semaphore::new(own)),
             common: Arc::clone(&common),
             waiting: Semaphore::new(may_wait),
             moved_at: Mutex::new(Instant::now()),
         };
-        let runs_without_slot = slots + may_wait * accounts.len();
         let of_account = accounts.into_iter().map(|account| (account, Arc::new(places()))).collect();
         AccountPlaces { of_account, runs_without_slot }
     }
