@@ -17,7 +17,6 @@ use gateway::callback_addresses::AddressCheck;
 use gateway::click::{ClickGateway, ClickSettings};
 use gateway::coordination::{CoordinatedAccount, Coordination};
 use gateway::{Gateway, Gateways};
-use md5::{Digest, Md5};
 use poem::endpoint::BoxEndpoint;
 use poem::http::StatusCode;
 use poem::{Endpoint, Request, Response};
@@ -30,6 +29,7 @@ use store::orders::{self, Created, LocalLink};
 use store::{callbacks, transactions};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::click_call::Call;
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
 use crate::support::walked_calls::{Seen, Walk};
 
@@ -58,67 +58,13 @@ struct Webhook {
     _ends: CancellationToken,
 }
 
-/// One call, field by field as Click writes them.
-#[derive(Clone, Debug)]
-struct Call(Vec<(&'static str, String)>);
-
 impl Call {
     fn prepare(order: &Order, click_trans_id: usize) -> Self {
-        let fields = [
-            ("click_trans_id", click_trans_id.to_string()),
-            ("service_id", SERVICE.to_owned()),
-            ("click_paydoc_id", "998877".to_owned()),
-            ("merchant_trans_id", order.id.to_string()),
-            ("amount", order.amount.to_string()),
-            ("action", "0".to_owned()),
-            ("error", "0".to_owned()),
-            ("error_note", "Success".to_owned()),
-            ("sign_time", "2026-08-22 14:03:11".to_owned()),
-        ];
-        Call(fields.to_vec())
-    }
-
-    fn complete(self, prepare_id: &Value, error: i64) -> Self {
-        let prepare_id = prepare_id.as_i64().unwrap_or(987_654_321);
-        self.with("action", "1").with("merchant_prepare_id", prepare_id).with("error", error)
-    }
-
-    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.0.retain(|(other, _)| *other != name);
-        self.0.push((name, value.to_string()));
-        self
-    }
-
-    fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| value)
+        Call::prepare_of(SERVICE, order.id, &order.amount.to_string(), click_trans_id)
     }
 
     fn signed(self) -> Self {
         self.signed_with(KEY)
-    }
-
-    fn signed_with(self, key: &str) -> Self {
-        let prepare_id = if self.get("action") == "1" { self.get("merchant_prepare_id") } else { "" };
-        let joined = [
-            self.get("click_trans_id"),
-            self.get("service_id"),
-            key,
-            self.get("merchant_trans_id"),
-            prepare_id,
-            self.get("amount"),
-            self.get("action"),
-            self.get("sign_time"),
-        ];
-        let sign = hex::encode(Md5::digest(joined.concat()));
-        self.with("sign_string", sign)
-    }
-
-    fn form(&self) -> String {
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
-    }
-
-    fn json(&self) -> String {
-        json!(self.0.iter().cloned().collect::<BTreeMap<_, _>>()).to_string()
     }
 }
 

@@ -14,6 +14,7 @@
 pub(crate) mod accounts;
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod click_call;
 pub(crate) mod command;
 pub(crate) mod doors;
 pub(crate) mod filling;
