@@ -10,6 +10,7 @@ use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken};
 use domain::order::{NewOrder, Order, OrderStatus, PaymentType};
 use domain::secret::Secret;
+use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::join_all;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::click_call::Call;
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 use crate::support::walked_calls::{Seen, Walk};
 
 on_every_database! {
@@ -40,15 +42,21 @@ on_every_database! {
     the_same_prepare_fifty_times_at_once_gets_one_number
     a_repeated_complete_writes_nothing_new
     a_complete_whose_error_was_altered_pays_nothing
+    a_failure_after_a_told_debit_is_not_agreed_to
     digits_slid_from_order_to_amount_are_refused
     a_late_complete_is_taken_note_of_and_answered_0
     a_wrong_signature_writes_nothing_but_its_evidence
+    the_address_of_a_shop_takes_the_calls_of_its_own_service_alone
+    a_database_that_hangs_is_told_as_clicks_table_says
     an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise
     mutated_calls_never_panic_and_never_write_on_a_refusal
 }
 
 const KEY: &str = "the-secret-key-of-the-service";
 const SERVICE: &str = "12345";
+
+/// The service of another shop, with the same key.
+const OTHER_SERVICE: &str = "67890";
 
 /// The HTTP side over a database, with one service.
 struct Webhook {
@@ -83,14 +91,24 @@ impl Webhook {
         change(&mut settings);
         let account = CoordinatedAccount::new(PaymentType::Click, settings.identity());
         let gateway = ClickGateway::new(settings, Coordination::local(account, None)).unwrap();
+        let of_branch = ClickSettings { service_id: OTHER_SERVICE.to_owned(), ..gateway.settings().clone() };
+        let account = CoordinatedAccount::new(PaymentType::Click, of_branch.identity());
+        let of_branch = ClickGateway::new(of_branch, Coordination::local(account, None)).unwrap();
         let ends = CancellationToken::new();
-        let accounts = BTreeMap::from([(PaymentType::Click, gateway.identity().clone())]);
+        let accounts = |gateway: &ClickGateway| BTreeMap::from([(PaymentType::Click, gateway.identity().clone())]);
+        let branch =
+            Shop { name: ShopName::parse("branch").unwrap(), accounts: accounts(&of_branch), ..Shop::default() };
+        let shops = [
+            Shop { accounts: accounts(&gateway), ..Shop::default() },
+            branch,
+            Shop { name: ShopName::parse("without-click").unwrap(), ..Shop::default() },
+        ];
         let context = ApiContext {
-            shops: Shops::from_iter([Shop { accounts, ..Shop::default() }]),
+            shops: Shops::from_iter(shops),
             notice: Notice::start(&f.store, None, &ends),
             payment_ttl: Duration::from_secs(1_800),
             store: f.store.clone(),
-            gateways: Gateways::new([Gateway::Click(gateway.clone())]),
+            gateways: Gateways::new([Gateway::Click(gateway.clone()), Gateway::Click(of_branch)]),
             queue: Queue::Local(LocalQueue::default()),
             consumption_check: None,
             settings: ApiSettings { link_wait: Duration::ZERO, ..config::defaults().unwrap() },
@@ -108,8 +126,12 @@ impl Webhook {
     }
 
     async fn send(&self, call: &Call) -> Value {
+        self.send_to("/click/webhook/", call).await
+    }
+
+    async fn send_to(&self, path: &str, call: &Call) -> Value {
         let form = call.form().into_bytes();
-        let (status, text) = self.post("/click/webhook/", "application/x-www-form-urlencoded", form).await;
+        let (status, text) = self.post(path, "application/x-www-form-urlencoded", form).await;
         assert_eq!(status, StatusCode::OK, "{text}");
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(answer["merchant_trans_id"], call.get("merchant_trans_id"), "{answer}");
@@ -165,6 +187,7 @@ enum Given {
     Prepared,
     PreparedOtherNumber,
     PreparedOfAnotherOrder,
+    PreparedOfNoOrder,
     PreparedByAnotherAttempt,
     PreparedOtherAmount,
     Told,
@@ -172,6 +195,8 @@ enum Given {
     FailureTold,
     Canceled,
     HeldByAnother,
+    HeldByAnotherWithoutNumber,
+    PayableWithoutNumber,
     PaidByAnother,
     PreparedThenPaidByAnother,
     OrderIs(OrderStatus),
@@ -193,6 +218,7 @@ impl Given {
             Given::Prepared => "prepared",
             Given::PreparedOtherNumber => "prepared, and another `merchant_prepare_id`",
             Given::PreparedOfAnotherOrder => "prepared for another order",
+            Given::PreparedOfNoOrder => "prepared, and no such order",
             Given::PreparedByAnotherAttempt => "prepared by another attempt",
             Given::PreparedOtherAmount => "prepared, and another amount",
             Given::Told => "prepared, and a debit told",
@@ -200,6 +226,8 @@ impl Given {
             Given::FailureTold => "prepared, and a failure told",
             Given::Canceled => "prepared, and closed since",
             Given::HeldByAnother => "another attempt holds the order",
+            Given::HeldByAnotherWithoutNumber => "another attempt holds the order, and `merchant_prepare_id` is 0",
+            Given::PayableWithoutNumber => "nothing prepared, and `merchant_prepare_id` is 0",
             Given::PaidByAnother => "paid by another attempt, nothing prepared",
             Given::PreparedThenPaidByAnother => "prepared, then paid by another attempt",
             Given::OrderIs(status) => return format!("the order is `{status}`, nothing prepared"),
@@ -226,13 +254,17 @@ const TABLE: &[(Given, [i64; 3])] = &[
     (Given::Prepared, [0, 0, -9]),
     (Given::PreparedOtherNumber, [0, -6, -6]),
     (Given::PreparedOfAnotherOrder, [-5, -6, -6]),
+    (Given::PreparedOfNoOrder, [-5, -5, -5]),
     (Given::PreparedByAnotherAttempt, [-9, -6, -6]),
     (Given::PreparedOtherAmount, [-2, -2, -9]),
-    (Given::Told, [-4, 0, -9]),
+    (Given::Told, [-4, 0, -4]),
     (Given::Confirmed, [-4, 0, -4]),
     (Given::FailureTold, [-9, 0, -9]),
     (Given::Canceled, [-9, 0, -9]),
     (Given::HeldByAnother, [-9, -6, -6]),
+    // Prepare gave it no number: Click tells the end of an attempt that was refused.
+    (Given::HeldByAnotherWithoutNumber, [-9, -6, -9]),
+    (Given::PayableWithoutNumber, [0, -6, -9]),
     (Given::PaidByAnother, [-9, -6, -6]),
     (Given::PreparedThenPaidByAnother, [-9, 0, -9]),
     (Given::OrderIs(OrderStatus::Expired), [-9, -6, -6]),
@@ -267,6 +299,10 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Call, V
             prepare_id = prepare(&call).await;
             asked = call.with("merchant_trans_id", webhook.order().await.id);
         }
+        Given::PreparedOfNoOrder => {
+            prepare_id = prepare(&call).await;
+            asked = call.with("merchant_trans_id", "999999999");
+        }
         Given::PreparedByAnotherAttempt => {
             prepare_id = prepare(&call).await;
             asked = call.with("click_trans_id", number + 1_000_000);
@@ -297,6 +333,11 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Call, V
         Given::HeldByAnother => {
             prepare(&call.with("click_trans_id", number + 1_000_000)).await;
         }
+        Given::HeldByAnotherWithoutNumber => {
+            prepare(&call.with("click_trans_id", number + 1_000_000)).await;
+            prepare_id = json!(0);
+        }
+        Given::PayableWithoutNumber => prepare_id = json!(0),
         Given::PaidByAnother => {
             let other = prepare(&call.with("click_trans_id", number + 1_000_000)).await;
             webhook.pay(&order, &other).await;
@@ -349,7 +390,8 @@ async fn every_row_of_the_table_is_answered_as_it_and_the_reference_say(f: Fixtu
             if *want == 0 {
                 assert!(answer[ours].is_i64(), "{name}: {answer}");
             }
-            if *want == 0 && !prepare_id.is_null() && *given != Given::PreparedOtherNumber {
+            let has_number = !prepare_id.is_null() && prepare_id != 0 && *given != Given::PreparedOtherNumber;
+            if *want == 0 && has_number {
                 assert_eq!(answer[ours], prepare_id, "{name}: the same number on every repeat");
             }
             let again = webhook.send(&asked).await;
@@ -457,6 +499,21 @@ async fn a_complete_whose_error_was_altered_pays_nothing(f: Fixture) {
     assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming);
 }
 
+/// No signature covers `error`: a captured success can be sent again as a failure, too, and the money is ours then.
+async fn a_failure_after_a_told_debit_is_not_agreed_to(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let (order, prepare_id) = webhook.prepared(1).await;
+    let complete = Call::prepare(&order, 1).complete(&prepare_id, 0).signed();
+    assert_eq!(webhook.send(&complete).await["error"], 0);
+    let rows = webhook.rows(&order).await;
+
+    let answer = webhook.send(&complete.with("error", -5_017)).await;
+
+    assert_eq!((&answer["error"], &answer["merchant_confirm_id"]), (&json!(-4), &prepare_id));
+    assert_eq!(webhook.rows(&order).await, rows, "the debit stays told");
+    assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming);
+}
+
 /// The fields are joined without a separator.
 async fn digits_slid_from_order_to_amount_are_refused(f: Fixture) {
     let webhook = Webhook::over(f);
@@ -475,7 +532,7 @@ async fn digits_slid_from_order_to_amount_are_refused(f: Fixture) {
     let moved =
         complete.with("merchant_trans_id", format!("{}{digit}", long.id)).with("merchant_prepare_id", &number[1..]);
     let answer = webhook.send(&moved).await;
-    assert!(answer["error"] == -6 || answer["error"] == -8, "{answer}");
+    assert_eq!(answer["error"], -5, "there is no such order: {answer}");
     assert!(webhook.rows(long).await[0].debited_at_ms.is_none());
 }
 
@@ -504,6 +561,72 @@ async fn a_wrong_signature_writes_nothing_but_its_evidence(f: Fixture) {
     assert_eq!((webhook.rows(&order).await, webhook.f.find(&order).await.status), before);
     let kept = webhook.f.number("select count(*) from callbacks where verdict = 'badly_signed'").await;
     assert_eq!(kept, 2);
+}
+
+async fn the_address_of_a_shop_takes_the_calls_of_its_own_service_alone(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let call = Call::prepare(&order, 1).signed();
+    let of_branch = Call::prepare(&order, 2).with("service_id", OTHER_SERVICE).signed();
+
+    for shop in ["branch", "branch/", "without-click", "unknown", "%20"] {
+        for path in ["webhook", "prepare", "complete"] {
+            let path = format!("/click/{path}/{shop}");
+            let answer = webhook.send_to(&path, &call).await;
+            assert_eq!(answer["error"], -8, "{path}: {answer}");
+            assert_eq!(answer["click_trans_id"], 1, "{path}: {answer}");
+        }
+    }
+    assert_eq!(webhook.rows(&order).await, []);
+    assert_eq!(webhook.send_to("/click/webhook/default", &of_branch).await["error"], -8);
+    assert_eq!(webhook.send_to("/click/webhook/branch", &of_branch).await["error"], -5, "it has no such order");
+    assert_eq!(webhook.send_to("/click/webhook", &of_branch).await["error"], -5, "each shop's calls");
+
+    assert_eq!(webhook.send_to("/click/webhook/default", &call).await["error"], 0);
+}
+
+/// Before a debit Click is told that we could not write. After it no answer of Click's table would be true, so that it must
+/// send the call again.
+async fn a_database_that_hangs_is_told_as_clicks_table_says(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let prepare = Call::prepare(&order, 1).signed();
+
+    let held = webhook.f.hold_writes().await;
+    let answer = webhook.send(&prepare).await;
+    assert_eq!((&answer["error"], &answer["merchant_prepare_id"]), (&json!(-7), &Value::Null), "{answer}");
+    assert_eq!(webhook.rows(&order).await, []);
+    drop(held);
+
+    let prepared =
+        until_written(async || Some(webhook.send(&prepare).await).filter(|answer| answer["error"] != -7)).await;
+    assert_eq!(prepared["error"], 0, "{prepared}");
+    let prepare_id = &prepared["merchant_prepare_id"];
+    for (error, code) in [(0, 0), (-5_017, -4)] {
+        let complete = Call::prepare(&order, 1).complete(prepare_id, error).signed().form();
+        let form = "application/x-www-form-urlencoded";
+        let tell = async || webhook.post("/click/complete/", form, complete.clone().into_bytes()).await;
+        let rows = webhook.rows(&order).await;
+
+        let held = webhook.f.hold_writes().await;
+        let (status, text) = tell().await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert!(problem["error"].is_null(), "it is no answer that Click could read: {problem}");
+        assert_eq!(webhook.rows(&order).await, rows);
+        drop(held);
+
+        let (_, text) =
+            until_written(async || Some(tell().await).filter(|(status, _)| *status == StatusCode::OK)).await;
+        let told: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&told["error"], &told["merchant_confirm_id"]), (&json!(code), prepare_id), "{told}");
+        assert!(webhook.rows(&order).await[0].debited_at_ms.is_some());
+    }
+}
+
+/// The lock of a connection that was dropped may last for a moment.
+async fn until_written<T>(call: impl AsyncFn() -> Option<T>) -> T {
+    wait_until("the database to be free", PATIENCE, call).await
 }
 
 async fn an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise(f: Fixture) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::order::PaymentType;
+use domain::shop::ShopName;
 use domain::transaction::CallbackFault;
 use gateway::callback_addresses::{self, AddressCheck};
 use gateway::click::{CalledIds, ClickCall, ClickCode, ClickFault, ClickGateway, ClickStep, ToldOutcome, click_answer};
@@ -72,6 +73,12 @@ async fn answer(api: &Api, request: &Request, body: Body) -> Result<(Option<Call
     let address = sender::sender(request, &api.context.callback_addresses);
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateways.read_click_call(&bytes) {
+        Ok((account, call)) if !is_of_named_shop(api, request, account) => {
+            let fault = ClickFault::ForeignService { is_signed: true };
+            let trouble = (CallbackVerdict::OtherStore, "the service of another shop than its address names");
+            let verdict = refuse_signed(api, request, trouble);
+            Ok((Some(verdict), click_answer(&call.ids, ClickCode::of_fault(fault), None)))
+        }
         Ok((account, call)) => {
             ProvenCredential::of(request).record(Credential::Signature);
             let digest = digest::sha256_hex(format!("{} {}", account.identity(), call.question()));
@@ -81,7 +88,7 @@ async fn answer(api: &Api, request: &Request, body: Body) -> Result<(Option<Call
         Err((fault, ids)) => {
             let verdict = match fault.callback_fault() {
                 Some(fault) => refuse_forged(api, fault, received(&digest::sha256_hex(&bytes))).await,
-                None => refuse_signed(api, request, fault),
+                None => refuse_signed(api, request, trouble_of(fault)),
             };
             Ok((Some(verdict), click_answer(&ids, ClickCode::of_fault(fault), None)))
         }
@@ -125,17 +132,29 @@ async fn refuse_forged(api: &Api, fault: CallbackFault, received: ReceivedBody<'
     }
 }
 
-/// A call that a key of ours signed, and that is refused all the same.
-fn refuse_signed(api: &Api, request: &Request, fault: ClickFault) -> CallbackVerdict {
-    ProvenCredential::of(request).record(Credential::Signature);
-    let (verdict, what) = match fault {
+/// Whether the account is the one of the shop that the address names, if it names one.
+fn is_of_named_shop(api: &Api, request: &Request, account: &ClickGateway) -> bool {
+    let Some(named) = request.raw_path_param("shop") else { return true };
+    let shop = ShopName::parse(named).ok().and_then(|name| api.context.shops.get(&name));
+    shop.and_then(|shop| shop.accounts.get(&PaymentType::Click)) == Some(account.identity())
+}
+
+/// Why a call that a key of ours signed is refused all the same, and what is wrong with it.
+fn trouble_of(fault: ClickFault) -> (CallbackVerdict, &'static str) {
+    match fault {
         ClickFault::ForeignService { .. } => {
             (CallbackVerdict::OtherStore, "a service that no CLICK_SERVICE_ID names; see whether the setting is right")
         }
         ClickFault::UnknownAction | ClickFault::Unreadable | ClickFault::BadlySigned => {
             (CallbackVerdict::Unreadable, "an action that is neither 0 nor 1")
         }
-    };
+    }
+}
+
+/// Refuses a call that a key of ours signed.
+fn refuse_signed(api: &Api, request: &Request, trouble: (CallbackVerdict, &'static str)) -> CallbackVerdict {
+    ProvenCredential::of(request).record(Credential::Signature);
+    let (verdict, what) = trouble;
     if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Click).refused) {
         warn!(verdict = %verdict, "a correctly signed call of Click was refused: it has {what}");
     }
@@ -232,6 +251,11 @@ impl ProvenClick<'_> {
             ClickStep::Complete { outcome: ToldOutcome::Failed { .. }, .. } => ("Complete without a debit", false),
         };
         match (is_debit, is_success) {
+            (false, _) if code == ClickCode::AlreadyPaid && self.call.step != ClickStep::Prepare => warn!(
+                external_id, account, verdict = %verdict, code = number,
+                "{step} of Click's attempt {external_id} for order {account} contradicts an earlier one after a debit: {verdict}, \
+                 answered {number}"
+            ),
             // An honest sender cannot: money was taken for something that we never prepared.
             (true, false) => error!(
                 external_id, account, verdict = %verdict, code = number,

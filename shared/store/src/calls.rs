@@ -104,7 +104,7 @@ pub struct CallClaims {
     pub account: String,
     /// The order that the account names, by [`order_named`].
     pub order_id: Option<OrderId>,
-    /// Our number of the transaction (Click `merchant_prepare_id`); `None` if it is no whole number.
+    /// Our number of the transaction (Click `merchant_prepare_id`); `None` if it is none that we could have given.
     pub transaction_id: Option<TransactionId>,
     /// The amount in tiyin; `None` if it is no whole number of tiyin.
     pub amount: Option<i64>,

@@ -268,7 +268,9 @@ impl<'a> Walk<'a> {
         let expected = match answer.verdict {
             CallbackVerdict::DebitTold | CallbackVerdict::AlreadyPaid => began,
             CallbackVerdict::FailureTold => began && !is_success,
-            CallbackVerdict::UnknownTransaction => !began,
+            CallbackVerdict::UnknownTransaction => !began && is_success,
+            // It has no number of ours: we refused to begin it.
+            CallbackVerdict::TransactionClosed => !began && !is_success,
             _ => false,
         };
         assert!(expected, "{answer:?}, {}", self.story());

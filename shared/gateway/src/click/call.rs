@@ -55,7 +55,8 @@ pub enum ClickStep {
     Prepare,
     /// `action` 1.
     Complete {
-        /// Our number of the transaction, as Prepare was answered; `None` if it is no such number.
+        /// Our number of the transaction, as Prepare was answered; `None` if it is no such number, as after a Prepare that we
+        /// refused.
         transaction_id: Option<TransactionId>,
         /// What became of it. No signature covers this.
         outcome: ToldOutcome,
@@ -170,7 +171,7 @@ fn read_fields(
     let step = match signed.action {
         "0" => ClickStep::Prepare,
         "1" => ClickStep::Complete {
-            transaction_id: signed.merchant_prepare_id.and_then(plain_number).map(TransactionId),
+            transaction_id: signed.merchant_prepare_id.and_then(plain_number).filter(|id| *id > 0).map(TransactionId),
             outcome: if code == 0 { ToldOutcome::Debited } else { ToldOutcome::Failed { code } },
         },
         _ => return Err(ClickFault::UnknownAction),

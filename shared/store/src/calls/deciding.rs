@@ -217,6 +217,12 @@ fn decide_hinted(news: News, order: &LockedOrder, row: &StoredTransaction, now_m
         (StoredState::Reversed, _) => CallbackVerdict::TransactionClosed,
         (StoredState::Debited, _) => debit_known(order, row.transaction_id),
         (StoredState::Open | StoredState::Closed, News::Debited) => CallbackVerdict::DebitTold,
+        // A debit that was told first stays told: to agree that it failed could lose money that was taken.
+        (StoredState::Open | StoredState::Closed, News::Failed { .. } | News::Canceled { .. })
+            if row.debited_at_ms.is_some() && row.closed_at_ms.is_none() =>
+        {
+            debit_known(order, row.transaction_id)
+        }
         (StoredState::Open | StoredState::Closed, News::Failed { .. } | News::Canceled { .. }) => {
             CallbackVerdict::FailureTold
         }

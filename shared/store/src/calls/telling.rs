@@ -46,7 +46,7 @@ pub enum CabinetRefunds {
 /// | `TimedOut` | the row was open and too old: it is closed now, its order free | closed, with the timeout code |
 /// | `TransactionClosed` | told: it is closed, or its money went back. Asked: its money went back | as it stands |
 /// | `UnknownTransaction` | no transaction of this account has the id | none |
-/// | `UnknownOrder` | the same, and the claimed account names no order of this gateway account | none |
+/// | `UnknownOrder` | the claimed account names no order of this gateway account | none; or the one with the id, as it stands |
 /// | `OtherAccount`, `Conflicting`, `WrongAmount` | the claimed account, our number or the amount is not the row's | as it stands |
 /// | `OtherAddress` | the sender was turned away | as it stands |
 ///
@@ -69,8 +69,10 @@ pub async fn debited(
 /// `error` below 0, which is not signed), it is a hint: the first `closed_at_ms` and `close_code` are kept, the order
 /// stays, and the inquiry that follows at once decides.
 ///
-/// `FailureTold` with the row, now and for each repeat; told and debited: `DebitTold`; asked and debited: `AlreadyPaid`
-/// or `DebitTold`, for the gateway contradicts itself; the other verdicts as for [`debited`].
+/// `FailureTold` with the row, now and for each repeat; told and debited: `DebitTold`; asked, and debited or with a debit
+/// that was told before: `AlreadyPaid` or `DebitTold`, for the gateway contradicts itself; asked, and neither we know the
+/// id nor the call a number of ours: `TransactionClosed`, for we refused to begin it; the other verdicts as for
+/// [`debited`].
 ///
 /// # Errors
 /// As [`debited`].
@@ -227,7 +229,12 @@ async fn hear<'a>(
         };
         // Of two calls about one order one is decided alone: its answer depends on what the other did.
         let order = orders.get(&row.order_id).filter(|_| met.insert(row.order_id));
-        let decision = order.map(|order| item.decide(order, row, now_ms));
+        let mut decision = order.map(|order| item.decide(order, row, now_ms));
+        if let Some(decision) = decision.as_mut().filter(|decision| decision.verdict == CallbackVerdict::OtherAccount)
+            && !item.names_an_order(write).await?
+        {
+            decision.verdict = CallbackVerdict::UnknownOrder;
+        }
         heard.push(decision.map(|decision| Heard { item, decision, transaction: Some(row.clone()) }));
     }
     Ok(heard)
@@ -247,15 +254,23 @@ impl Telling {
 
     async fn verdict_without_row(&self, write: &mut Write) -> Result<CallbackVerdict, StoreError> {
         let Some(claims) = self.call.claims.as_ref() else { return Ok(CallbackVerdict::UnknownTransaction) };
-        let is_order = match claims.order_id {
-            Some(order_id) => is_order_of(write, &self.account.gateway, order_id).await?,
-            None => false,
-        };
-        Ok(match (self.sender, is_order) {
-            (Sender::TurnedAway, _) => CallbackVerdict::OtherAddress,
-            (Sender::Heard, true) => CallbackVerdict::UnknownTransaction,
-            (Sender::Heard, false) => CallbackVerdict::UnknownOrder,
+        Ok(match (self.sender, self.names_an_order(write).await?, self.news) {
+            (Sender::TurnedAway, _, _) => CallbackVerdict::OtherAddress,
+            (Sender::Heard, false, _) => CallbackVerdict::UnknownOrder,
+            // Without a number of ours it is one that we refused to begin, and the gateway tells its end.
+            (Sender::Heard, true, News::Failed { .. }) if claims.transaction_id.is_none() => {
+                CallbackVerdict::TransactionClosed
+            }
+            (Sender::Heard, true, _) => CallbackVerdict::UnknownTransaction,
         })
+    }
+
+    /// Whether the claimed account names an order of this gateway account.
+    async fn names_an_order(&self, write: &mut Write) -> Result<bool, StoreError> {
+        match self.call.claims.as_ref().and_then(|claims| claims.order_id) {
+            Some(order_id) => is_order_of(write, &self.account.gateway, order_id).await,
+            None => Ok(false),
+        }
     }
 }
 
