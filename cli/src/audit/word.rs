@@ -85,7 +85,11 @@ impl GatewayWord {
         transactions: &[&StoredTransaction],
     ) -> Result<HashMap<TransactionId, Word>, Exit> {
         let Some(ledger) = &mut self.ledger else {
-            return self.inquire(transactions.iter().map(|row| Asked::Recorded(Box::new((*row).clone())))).await;
+            let recorded = |row: &&StoredTransaction| {
+                let others = row.others(transactions.iter().copied()).cloned().collect();
+                Asked::Recorded { row: Box::new((*row).clone()), others }
+            };
+            return self.inquire(transactions.iter().map(recorded)).await;
         };
         let mut word = |id: &TransactionId| ledger.remove(id).map_or(Word::Unknown, Word::Said);
         Ok(transactions.iter().map(|row| (row.transaction_id, word(&row.transaction_id))).collect())
@@ -164,7 +168,11 @@ impl GatewayWord {
 
 /// A transaction that is asked about.
 enum Asked {
-    Recorded(Box<StoredTransaction>),
+    Recorded {
+        row: Box<StoredTransaction>,
+        /// The order's other transactions.
+        others: Vec<StoredTransaction>,
+    },
     /// One that we have no row for.
     Unrecorded(TransactionId),
 }
@@ -172,7 +180,7 @@ enum Asked {
 impl Asked {
     fn id(&self) -> TransactionId {
         match self {
-            Asked::Recorded(row) => row.transaction_id,
+            Asked::Recorded { row, .. } => row.transaction_id,
             Asked::Unrecorded(id) => *id,
         }
     }
@@ -180,7 +188,10 @@ impl Asked {
     /// `None` where the gateway cannot be asked about such a transaction.
     async fn inquire(&self, gateway: &Gateway) -> Result<Option<TransactionReport>, GatewayError> {
         match self {
-            Asked::Recorded(row) => gateway.inquire(row, Urgency::Later).await.map(Some),
+            Asked::Recorded { row, others } => {
+                let others: Vec<&StoredTransaction> = others.iter().collect();
+                gateway.inquire(row, &others, Urgency::Later).await.map(Some)
+            }
             Asked::Unrecorded(id) => gateway.inquire_unrecorded(*id, Urgency::Later).await,
         }
     }

@@ -118,6 +118,17 @@ impl StoredTransaction {
     pub fn paid_at_ms(&self, ended_ms: Option<i64>) -> i64 {
         self.debited_at_ms.or(ended_ms).unwrap_or(self.created_at_ms)
     }
+
+    /// The others of these that are transactions of the same order at the same gateway account.
+    pub fn others<'a>(
+        &'a self,
+        among: impl IntoIterator<Item = &'a StoredTransaction>,
+    ) -> impl Iterator<Item = &'a StoredTransaction> {
+        among.into_iter().filter(move |other| {
+            (other.order_id, &other.gateway) == (self.order_id, &self.gateway)
+                && other.transaction_id != self.transaction_id
+        })
+    }
 }
 
 /// One line of a gateway's own book.

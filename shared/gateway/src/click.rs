@@ -27,6 +27,7 @@ mod authorization;
 mod call;
 mod days;
 mod link;
+mod matching;
 mod merchant_api;
 mod settings;
 mod sign;
@@ -41,6 +42,10 @@ const DEBIT_WITHIN: Duration = Duration::from_secs(3_600);
 /// How long an answer below 0 is not believed: the payer may still try, and `status_by_mti` does not say which of several
 /// attempts it is about.
 const CLOSED_BELIEVED_AFTER: Duration = Duration::from_secs(600);
+
+/// How long after a failure was told an answer that finds no payment is believed. Click writes its own rows before it tells,
+/// and a copy of them may be a moment behind.
+const FAILURE_BELIEVED_AFTER: Duration = Duration::from_secs(1);
 
 /// One service at Click; cheap to clone.
 #[derive(Clone)]
@@ -125,13 +130,16 @@ impl ClickGateway {
     /// Asks what became of an attempt. It moves no money.
     ///
     /// An attempt is found by its order (`status_by_mti`), a known payment by its number (`payment/status`). No answer names the
-    /// amount: the one of the signed Prepare counts, which is the row's.
+    /// amount: the one of the signed Prepare counts, which is the row's. Of several attempts `status_by_mti` shows one, and
+    /// which is not documented: `others` are the rows of the order's other attempts, and what is theirs is not taken for this
+    /// one's.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
     pub async fn inquire(
         &self,
         transaction: &StoredTransaction,
+        others: &[&StoredTransaction],
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         let state = match transaction.success_transaction_id {
@@ -139,7 +147,7 @@ impl ClickGateway {
                 let status = self.0.api.status(payment_id, urgency).await?;
                 state(transaction, payment_id, status)
             }
-            None => self.inquire_by_order(transaction, urgency).await?,
+            None => self.inquire_by_order(transaction, others, urgency).await?,
         };
         Ok(TransactionReport {
             transaction_id: transaction.transaction_id,
@@ -154,11 +162,13 @@ impl ClickGateway {
     async fn inquire_by_order(
         &self,
         transaction: &StoredTransaction,
+        others: &[&StoredTransaction],
         urgency: Urgency,
     ) -> Result<TransactionState, GatewayError> {
         let api = &self.0.api;
         let order_id = transaction.order_id.to_string();
         let (mut found, mut unanswered): (Option<TransactionState>, _) = (None, None);
+        let mut is_of_another = false;
         for day in days::of_attempt(transaction.created_at_ms, DEBIT_WITHIN) {
             let seen = match api.status_by_mti(&order_id, &day, urgency).await {
                 Ok(None) => continue,
@@ -167,6 +177,10 @@ impl ClickGateway {
                         Some(status) => status,
                         None => api.status(payment.payment_id, urgency).await?,
                     };
+                    if matching::may_be_of_another(transaction, others, payment.payment_id, status) {
+                        is_of_another = true;
+                        continue;
+                    }
                     state(transaction, payment.payment_id, status)
                 }
                 Err(error) => {
@@ -187,6 +201,10 @@ impl ClickGateway {
             // The day without an answer may be the one of the debit.
             (_, Some(error)) => Err(error),
             (Some(seen), None) => Ok(seen),
+            // Click told a debit that it does not show: the order may have been paid twice, and a person must look.
+            (None, None) if is_of_another && transaction.debited_at_ms.is_some() => {
+                Ok(TransactionState::Unclear { code: "a payment that may be another attempt's".to_owned() })
+            }
             (None, None) => not_found(transaction, now_ms()),
         }
     }
@@ -226,14 +244,18 @@ fn state(transaction: &StoredTransaction, payment_id: TransactionId, status: i64
     }
 }
 
-/// The meaning of "no such payment" (HTTP 404) on each day. The payer may not have gone on after Prepare; a debit that was seen or
-/// told is another matter.
+/// The meaning of "no such payment" (HTTP 404) on each day. The payer may not have gone on after Prepare, and Click debits no
+/// more once it has told a failure (Click documents, Complete: free the reservation). A debit that was seen or told is another
+/// matter, for no signature covers which of the two a Complete tells.
 fn not_found(transaction: &StoredTransaction, now_ms: i64) -> Result<TransactionState, GatewayError> {
     let is_told = transaction.debited_at_ms.is_some();
     match transaction.state {
         StoredState::Open | StoredState::Closed if !is_told => {
-            let may_come_until_ms = transaction.created_at_ms.saturating_add(millis(DEBIT_WITHIN));
-            Ok(if now_ms < may_come_until_ms { TransactionState::Open } else { TransactionState::Closed })
+            let forgotten_at_ms = transaction.created_at_ms.saturating_add(millis(DEBIT_WITHIN));
+            let failed_at_ms =
+                transaction.closed_at_ms.map(|at_ms| at_ms.saturating_add(millis(FAILURE_BELIEVED_AFTER)));
+            let closed_from_ms = failed_at_ms.map_or(forgotten_at_ms, |failed_at_ms| failed_at_ms.min(forgotten_at_ms));
+            Ok(if now_ms < closed_from_ms { TransactionState::Open } else { TransactionState::Closed })
         }
         StoredState::Open | StoredState::Closed | StoredState::Debited | StoredState::Reversed => {
             Err(unknown("a payment that was told and is not found"))

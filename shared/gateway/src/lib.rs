@@ -138,19 +138,21 @@ impl Gateway {
         }
     }
 
-    /// Makes an inquiry: asks for the state of one transaction. It moves no money, so it may always be repeated.
+    /// Makes an inquiry: asks for the state of one transaction. It moves no money, so it may always be repeated. `others` are
+    /// the order's other transactions, for a gateway whose answer names the order alone.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
     pub async fn inquire(
         &self,
         transaction: &StoredTransaction,
+        others: &[&StoredTransaction],
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction.transaction_id, urgency).await,
             Gateway::Payme(payme) => Ok(payme.inquire(transaction)),
-            Gateway::Click(click) => click.inquire(transaction, urgency).await,
+            Gateway::Click(click) => click.inquire(transaction, others, urgency).await,
         }
     }
 

@@ -83,8 +83,7 @@ impl RefundRun<'_> {
         };
         reach(Point::RefundBeforeCall);
         let reason = refund.reason.as_deref().unwrap_or(NO_REASON);
-        let debit = StoredTransaction { success_transaction_id: Some(refund.success_transaction_id), ..payment };
-        let answer = gateway.reverse(&debit, reason).await;
+        let answer = gateway.reverse(&payment, reason).await;
         reach(Point::RefundAfterCall);
         match answer {
             Ok(()) => self.done(&refund).await,
@@ -110,7 +109,10 @@ impl RefundRun<'_> {
     async fn payment(&self, refund: &Refund) -> Result<StoredTransaction, Failure> {
         let payments = transactions::of_order(&self.context.store, refund.order_id).await?;
         let payment = payments.into_iter().find(|payment| payment.transaction_id == refund.transaction_id);
-        payment.ok_or_else(|| Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)))
+        let payment =
+            payment.ok_or_else(|| Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)))?;
+        // The refund keeps the number of the debit that it gives back.
+        Ok(StoredTransaction { success_transaction_id: Some(refund.success_transaction_id), ..payment })
     }
 
     /// Removes the mark of a refund that was not sent after all. Tried several times while the database is in trouble:
@@ -131,7 +133,7 @@ impl RefundRun<'_> {
         let store = &self.context.store;
         let payment = self.payment(refund).await?;
         let asked_at_ms = store.now_ms();
-        let seen = match gateway.inquire(&payment, Urgency::Now).await {
+        let seen = match gateway.inquire(&payment, &[], Urgency::Now).await {
             Ok(report) => report.state,
             // The gateway does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },

@@ -58,7 +58,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| inquire(gateway, &order, draft, urgency))).await {
+    for answer in join_all(drafts.iter().map(|draft| inquire(gateway, &order, draft, &drafts, urgency))).await {
         match answer {
             Ok(seen) => inquiries.push(seen),
             Err(error) => unanswered = Some(error),
@@ -101,6 +101,7 @@ async fn inquire(
     gateway: &Gateway,
     order: &Order,
     stored: &StoredTransaction,
+    of_order: &[StoredTransaction],
     urgency: Urgency,
 ) -> Result<Inquiry, GatewayError> {
     let known = |state| Inquiry {
@@ -123,7 +124,8 @@ async fn inquire(
         }
         StoredState::Open | StoredState::Debited => (),
     }
-    match gateway.inquire(stored, urgency).await {
+    let others: Vec<&StoredTransaction> = stored.others(of_order).collect();
+    match gateway.inquire(stored, &others, urgency).await {
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         // The gateway does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),

@@ -69,7 +69,7 @@ async fn server(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> S
 /// The answer to an inquiry about `attempt` where Click answers every question like this.
 async fn inquiry_answered(attempt: &StoredTransaction, reply: Reply) -> Result<TransactionState, GatewayError> {
     let server = server(move |_| reply.clone()).await;
-    click(&server).inquire(attempt, Urgency::Now).await.map(|report| report.state)
+    click(&server).inquire(attempt, &[], Urgency::Now).await.map(|report| report.state)
 }
 
 fn debited() -> TransactionState {
@@ -80,7 +80,7 @@ fn debited() -> TransactionState {
 async fn an_attempt_is_asked_about_by_its_order_and_the_day_in_tashkent() {
     let server = server(|_| found(2)).await;
 
-    let report = click(&server).inquire(&attempt(), Urgency::Now).await.unwrap();
+    let report = click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap();
 
     let expected = TransactionReport {
         transaction_id: TransactionId(778),
@@ -101,7 +101,7 @@ async fn a_known_payment_is_asked_about_by_its_number() {
     let server = server(|request| if request.path == STATUS { found(2) } else { status(404) }).await;
     let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
 
-    assert_eq!(click(&server).inquire(&known, Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&known, &[], Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(STATUS).len(), 1);
 }
 
@@ -114,7 +114,7 @@ async fn an_answer_without_a_status_is_followed_by_a_question_about_the_payment(
     })
     .await;
 
-    assert_eq!(click(&server).inquire(&attempt(), Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(STATUS).len(), 1);
 }
 
@@ -166,7 +166,7 @@ async fn at_midnight_a_debit_is_found_on_either_day() {
             let server =
                 server(move |request| if request.path.ends_with(day) { found(2) } else { other.clone() }).await;
 
-            assert_eq!(click(&server).inquire(&late, Urgency::Now).await.unwrap().state, debited(), "{day}");
+            assert_eq!(click(&server).inquire(&late, &[], Urgency::Now).await.unwrap().state, debited(), "{day}");
         }
     }
 }
@@ -176,7 +176,7 @@ async fn a_day_without_an_answer_leaves_the_outcome_unknown() {
     let late = StoredTransaction { created_at_ms: NOON_MS + 41_400_000, ..attempt() };
     let server = server(|request| if request.path.ends_with("2026-08-23") { status(502) } else { found(-1) }).await;
 
-    let answer = click(&server).inquire(&late, Urgency::Now).await;
+    let answer = click(&server).inquire(&late, &[], Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
 }
@@ -191,6 +191,81 @@ async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_
     assert_eq!(inquiry_answered(&made_at(now_ms - 7_200_000), status(404)).await.unwrap(), TransactionState::Closed);
     let answer = inquiry_answered(&told, status(404)).await;
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+}
+
+/// No payer waits for an hour after his card was declined.
+#[tokio::test]
+async fn a_told_failure_is_believed_once_click_still_finds_nothing_a_second_later() {
+    let now_ms = now_ms();
+    let failed = |ago_ms| StoredTransaction {
+        created_at_ms: now_ms - 60_000,
+        closed_at_ms: Some(now_ms - ago_ms),
+        close_code: Some(-5_017),
+        ..attempt()
+    };
+
+    // The clock runs on during the test.
+    let soon = StoredTransaction { closed_at_ms: Some(now_ms + 60_000), ..failed(0) };
+    assert_eq!(inquiry_answered(&soon, status(404)).await.unwrap(), TransactionState::Open);
+    assert_eq!(inquiry_answered(&failed(1_000), status(404)).await.unwrap(), TransactionState::Closed);
+    assert_eq!(inquiry_answered(&failed(1_000), found(2)).await.unwrap(), debited(), "what Click shows counts");
+    assert_eq!(inquiry_answered(&failed(1_000), found(1)).await.unwrap(), TransactionState::Open);
+    // Which of the two was altered cannot be known.
+    let both = StoredTransaction { debited_at_ms: Some(now_ms - 5_000), ..failed(5_000) };
+    let answer = inquiry_answered(&both, status(404)).await;
+    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+}
+
+/// The answer to an inquiry about `attempt`, one of the order's two.
+async fn answered_beside(attempt: &StoredTransaction, other: &StoredTransaction, reply: Reply) -> TransactionState {
+    let server = server(move |_| reply.clone()).await;
+    click(&server).inquire(attempt, &[other], Urgency::Now).await.unwrap().state
+}
+
+/// To count it twice would be a second payment that nobody made, and its return would take the only one back.
+#[tokio::test]
+async fn a_payment_of_an_order_is_one_attempts_alone() {
+    let made_ms = now_ms() - 60_000;
+    let first = StoredTransaction { created_at_ms: made_ms, ..attempt() };
+    let failed = StoredTransaction { closed_at_ms: Some(made_ms), state: StoredState::Closed, ..first.clone() };
+    let altered = StoredTransaction { debited_at_ms: Some(made_ms), ..failed.clone() };
+    let second = StoredTransaction { transaction_id: TransactionId(779), ..first.clone() };
+    let told = StoredTransaction { debited_at_ms: Some(made_ms), ..second.clone() };
+    let paid = StoredTransaction {
+        state: StoredState::Debited,
+        success_transaction_id: Some(TransactionId(555)),
+        ..second.clone()
+    };
+    let unclear = |state: &TransactionState| matches!(state, TransactionState::Unclear { .. });
+
+    // Its number is known.
+    assert_eq!(answered_beside(&failed, &paid, found(2)).await, TransactionState::Closed);
+    assert!(unclear(&answered_beside(&altered, &paid, found(2)).await), "a person must look");
+    assert_eq!(answered_beside(&paid, &altered, found(2)).await, debited());
+    // No row has its number yet.
+    for second in [&second, &told] {
+        assert_eq!(answered_beside(second, &altered, found(2)).await, debited());
+        assert!(unclear(&answered_beside(&altered, second, found(2)).await));
+        assert_eq!(answered_beside(second, &first, found(2)).await, debited(), "the newest one");
+        assert_eq!(answered_beside(&first, second, found(2)).await, TransactionState::Open);
+    }
+    let first_told = StoredTransaction { debited_at_ms: Some(made_ms), ..first };
+    assert_eq!(answered_beside(&first_told, &second, found(2)).await, debited(), "the one whose debit was told");
+    assert_eq!(answered_beside(&second, &first_told, found(2)).await, TransactionState::Open);
+}
+
+#[tokio::test]
+async fn a_failure_is_not_taken_for_that_of_a_later_attempt() {
+    let made_ms = now_ms() - 1_200_000;
+    let failed = StoredTransaction { state: StoredState::Closed, created_at_ms: made_ms, ..attempt() };
+    let second = StoredTransaction { transaction_id: TransactionId(779), created_at_ms: made_ms, ..attempt() };
+    let told = StoredTransaction { debited_at_ms: Some(made_ms), ..second.clone() };
+    let failure_told = StoredTransaction { closed_at_ms: Some(made_ms), ..second.clone() };
+
+    assert_eq!(answered_beside(&second, &failed, found(-5_017)).await, TransactionState::Open);
+    let seen = answered_beside(&told, &failed, found(-5_017)).await;
+    assert!(matches!(seen, TransactionState::Unclear { .. }), "{seen:?}");
+    assert_eq!(answered_beside(&failure_told, &failed, found(-5_017)).await, TransactionState::Closed);
 }
 
 #[tokio::test]
@@ -242,7 +317,7 @@ async fn each_failure_has_its_kind() {
 
 #[tokio::test]
 async fn a_click_that_cannot_be_reached_is_told_apart() {
-    let answer = click_at("http://127.0.0.1:1").inquire(&attempt(), Urgency::Now).await;
+    let answer = click_at("http://127.0.0.1:1").inquire(&attempt(), &[], Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "{answer:?}");
 }
@@ -251,7 +326,7 @@ async fn a_click_that_cannot_be_reached_is_told_apart() {
 async fn a_passing_failure_of_a_question_is_tried_again() {
     let server = server(|request| if request.earlier == 0 { status(502) } else { found(2) }).await;
 
-    assert_eq!(click(&server).inquire(&attempt(), Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(BY_ORDER).len(), 2);
 }
 
@@ -336,9 +411,9 @@ async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
         let server = server(move |_| reply.clone()).await;
         let gateway = click(&server);
         for _ in 0..6 {
-            let _ = gateway.inquire(&attempt(), Urgency::Now).await;
+            let _ = gateway.inquire(&attempt(), &[], Urgency::Now).await;
         }
-        let answer = gateway.inquire(&attempt(), Urgency::Now).await;
+        let answer = gateway.inquire(&attempt(), &[], Urgency::Now).await;
 
         assert_eq!(matches!(answer, Err(GatewayError::HeldBack { .. })), opens, "{shown}: {answer:?}");
     }
@@ -350,7 +425,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
         let server = server(move |_| reply.clone()).await;
         let gateway = click(&server);
 
-        let error = gateway.inquire(&attempt(), Urgency::Now).await.unwrap_err();
+        let error = gateway.inquire(&attempt(), &[], Urgency::Now).await.unwrap_err();
 
         let printed = format!("{error} {error:?} {gateway:?}");
         assert!(!printed.contains(SANDBOX_SECRET), "{printed}");
