@@ -17,6 +17,7 @@ use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
 
+mod click;
 mod defect;
 mod payme;
 mod zombies;

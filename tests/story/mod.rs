@@ -3,6 +3,8 @@
 mod answers;
 mod bad_input;
 mod callbacks;
+mod checked;
+pub(crate) mod click;
 mod fair;
 mod faults;
 mod flaky;

@@ -24,7 +24,7 @@ on_both_kinds! {
 }
 
 /// The one order that waits for a person, from `tasdiq orders review --json`.
-async fn the_waiting(app: &TestApp) -> Value {
+pub(super) async fn the_waiting(app: &TestApp) -> Value {
     let listed: Value = serde_json::from_str(&app.command(&["orders", "review", "--json"]).await).unwrap();
     let [waiting] = listed.as_array().unwrap().as_slice() else { panic!("{listed:#}") };
     for part in ["act", "reason", "since"] {
@@ -43,7 +43,7 @@ async fn no_order_waits(app: &TestApp) {
 }
 
 /// Runs the command that `orders review` suggests for this status, with a name and a reason.
-async fn type_suggested(app: &TestApp, waiting: &Value, status: &str) -> String {
+pub(super) async fn type_suggested(app: &TestApp, waiting: &Value, status: &str) -> String {
     let suggested = waiting["commands"].as_array().unwrap().iter().map(|command| command.as_str().unwrap());
     let wanted = format!("tasdiq orders resolve {} {status} ", waiting["order_id"]);
     let command = suggested.into_iter().find(|command| command.starts_with(&wanted));
@@ -61,7 +61,7 @@ async fn type_suggested(app: &TestApp, waiting: &Value, status: &str) -> String 
 }
 
 /// Checks that the order agrees with the gateway's book.
-async fn agrees(app: &TestApp, id: i64) {
+pub(super) async fn agrees(app: &TestApp, id: i64) {
     let ended = app.run(&["audit", "--order", &id.to_string()]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
