@@ -14,6 +14,8 @@ use crate::support::browser::Browser;
 use crate::support::forwarder::Forwarder;
 use crate::support::wait::{PATIENCE, wait_until};
 
+mod gateways;
+
 on_both_kinds! {
     a_customer_pays_in_a_browser_and_is_told_so_by_the_page_itself
     a_customer_whose_card_was_declined_is_led_back_and_pays_with_another
@@ -222,7 +224,11 @@ async fn a_customer_whose_card_is_declined_pays_with_another() {
 const PAID: &str = r#"main#status[data-status="paid"]"#;
 
 async fn make_order(app: &TestApp, language: &str) -> Value {
-    let body = json!({ "product_name": "Somsa, 2 dona", "amount": "50000.00", "payment_type": "atmos",
+    make_order_of(app, "atmos", language).await
+}
+
+async fn make_order_of(app: &TestApp, payment_type: &str, language: &str) -> Value {
+    let body = json!({ "product_name": "Somsa, 2 dona", "amount": "50000.00", "payment_type": payment_type,
         "language": language });
     let answer = app.create_order(&body).await;
     assert_eq!(answer.status, 201, "{answer}");

@@ -174,7 +174,10 @@ impl<'a> PageState<'a> {
         // Less than a second is at once.
         let seconds = if self.order.return_after_ms < 1_000 { 0 } else { seconds };
         self.return_seconds = (self.is_good && self.return_url.is_some()).then_some(seconds);
-        self.show(CheckoutStep::Done, message, StatusCode::OK)
+        // Each try is a receipt of its own, so another card may be tried at once.
+        let may_go_on = matches!(outcome.end, PayerEnd::Declined);
+        let step = if may_go_on { CheckoutStep::Card } else { CheckoutStep::Done };
+        self.show(step, message, StatusCode::OK)
     }
 
     fn show(&self, step: CheckoutStep, message: &str, status: StatusCode) -> Response {
