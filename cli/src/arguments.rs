@@ -32,7 +32,7 @@ use examples::examples;
 
 /// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
 ///
-/// Without a command, everything starts in one process with a sandbox as the gateway: `tasdiq up`.
+/// Without a command, everything starts in one process with a sandbox of each gateway: `tasdiq up`.
 #[derive(Debug, Parser)]
 #[command(name = "tasdiq", version, max_term_width = WIDTH, after_long_help = after_help())]
 pub(crate) struct CommandLine<Commands: Subcommand> {
@@ -127,7 +127,7 @@ pub(crate) enum Command {
         "tasdiq worker --queues settle,links"
     ))]
     Worker(WorkerArguments),
-    /// Start a stand-in for the gateway, with no real money
+    /// Start a stand-in for each gateway, with no real money
     ///
     /// It answers as Atmos does, shows a page where a test card pays, asks before it debits, and plays faults on demand. It
     /// serves integrations in any language. Payme stands below /payme/, Click below /click/.

@@ -1,10 +1,12 @@
-//! `tasdiq sandbox`: the stand-in for the gateway, alone.
+//! `tasdiq sandbox`: the stand-ins for the gateways, alone.
 
 use std::time::Duration;
 
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use domain::order::PaymentType;
 use gateway::atmos::SignAlgorithm;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::arguments::{SandboxArguments, TokenModeArgument};
 use crate::config::Config;
@@ -37,23 +39,44 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     };
     options.token_lifetime = Duration::from_secs(arguments.token_lifetime.into());
     options.draft_lifetime = Duration::from_secs(arguments.draft_lifetime.into());
-    let asked = options.callback_url.as_ref().map_or_else(
-        || "no merchant (give --callback-url, and the merchant is asked before each debit)".to_owned(),
-        |url| url.to_string(),
-    );
-    let store = options.store_id.clone();
+    let address = |url: &Option<Url>, argument: &str, without: &str| match url {
+        Some(url) => url.to_string(),
+        None => format!("no program ({argument} names one; {without})"),
+    };
+    let asks = address(&options.callback_url, "--callback-url", "without it payments go through unasked");
+    let calls = address(&options.payme_webhook, "--payme-webhook", "without it nothing can be paid");
+    let prepares = address(&options.click_prepare, "--click-prepare", "without it nothing can be paid");
+    let (store, cashbox, key) = (options.store_id.clone(), options.payme_id.clone(), options.payme_key.clone());
+    let service = options.click_service_id.clone();
     let sandbox = start(options).await?;
+    let (base, ledger) = (sandbox.base_url(), data_dir.path().display());
+    let [atmos, payme, click] = [PaymentType::Atmos, PaymentType::Payme, PaymentType::Click].map(test_card);
     telemetry::show(&format!(
-        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  \
-         credentials          key sandbox-key, secret sandbox-secret, store {store}, API key sandbox-api-key\n  \
-         test card            8600 4907 4431 3347, any month, code 111111\n  ledger               {}\n  \
-         end it with Ctrl-C",
-        sandbox.base_url(),
-        data_dir.path().display(),
+        "The sandbox listens on {base}. No money is real here.\n\n  \
+         Atmos       {base}, asks {asks}\n              \
+         key sandbox-key, secret sandbox-secret, store {store}, API key sandbox-api-key\n              \
+         test card {atmos}\n  \
+         Payme       {base}/payme, calls {calls}\n              \
+         cashbox {cashbox}, key {key}\n              \
+         test card {payme}\n  \
+         Click       {base}/click, calls {prepares}\n              \
+         service {service}, merchant 11111, user 33333, secret key sandbox-click-secret\n              \
+         test card {click}\n  \
+         ledgers     {ledger}\n\n\
+         Ctrl-C ends it.",
     ));
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(())
+}
+
+/// A card that pays at the sandbox's gateway of this payment type.
+pub(crate) fn test_card(payment_type: PaymentType) -> &'static str {
+    match payment_type {
+        PaymentType::Atmos => "8600 4907 4431 3347, any month, code 111111",
+        PaymentType::Payme => "8600 0691 9540 6311, 03/99, code 666666",
+        PaymentType::Click => "8600 4907 4431 3347, any month",
+    }
 }
 
 /// Starts a sandbox; its errors sorted by what to do.

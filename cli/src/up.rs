@@ -1,4 +1,5 @@
-//! `tasdiq up`: everything in one process. For a newcomer the sandbox is the gateway; a small shop sets `ATMOS_*`.
+//! `tasdiq up`: everything in one process. For a newcomer the sandbox is each gateway; a small shop sets
+//! the variables of its own.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -137,15 +138,6 @@ fn gateway_name(payment_type: PaymentType) -> &'static str {
     }
 }
 
-/// A card that pays at the sandbox.
-fn test_card(payment_type: PaymentType) -> &'static str {
-    match payment_type {
-        PaymentType::Atmos => "Atmos: 8600 4907 4431 3347, any month, code 111111",
-        PaymentType::Payme => "Payme: 8600 0691 9540 6311, 03/99, code 666666",
-        PaymentType::Click => "Click: 8600 4907 4431 3347, any month",
-    }
-}
-
 /// The text that a person sees once everything listens: the addresses, and the first thing to try.
 fn welcome(config: &Config, data_dir: &DataDir) -> String {
     let here = local_base(config.address.listen);
@@ -175,7 +167,10 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
         lines.push("  queue       Redis, from REDIS_URL".to_owned());
     }
     if is_sandbox {
-        lines.extend(gateways.keys().map(|payment_type| format!("  test card   {}", test_card(*payment_type))));
+        let card = |gateway: &PaymentType| {
+            format!("  test card   {}: {}", gateway_name(*gateway), sandbox::test_card(*gateway))
+        };
+        lines.extend(gateways.keys().map(card));
     }
     let key = if config.api.keys.is_empty() { "" } else { "  -H 'Authorization: Bearer YOUR-API-KEY' \\\n" };
     let mut types = gateways.keys();

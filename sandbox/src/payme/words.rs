@@ -27,6 +27,15 @@ impl PayerLanguage {
         }
     }
 
+    /// Its own name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            PayerLanguage::Russian => "Русский",
+            PayerLanguage::Uzbek => "Oʻzbekcha",
+            PayerLanguage::English => "English",
+        }
+    }
+
     pub(crate) fn words(self) -> &'static PayerWords {
         match self {
             PayerLanguage::Russian => &RUSSIAN,
@@ -78,7 +87,7 @@ const RUSSIAN: PayerWords = PayerWords {
     paid: "Оплачено. Спасибо!",
     refused: "Магазин не принял оплату. Деньги не списаны.",
     unavailable: "Магазин не отвечает. Деньги не списаны. Попробуйте позже.",
-    declined: "На карте недостаточно средств. Деньги не списаны.",
+    declined: "На карте недостаточно средств. Деньги не списаны. Попробуйте другую карту.",
     left: "Вы ушли со страницы. Деньги не списаны.",
     waits: "Платёж обрабатывается.",
     returned: "Магазин не смог завершить оплату. Деньги возвращены.",
@@ -101,7 +110,7 @@ const UZBEK: PayerWords = PayerWords {
     paid: "Toʻlandi. Rahmat!",
     refused: "Doʻkon toʻlovni qabul qilmadi. Pul yechilmadi.",
     unavailable: "Doʻkon javob bermayapti. Pul yechilmadi. Keyinroq urinib koʻring.",
-    declined: "Kartada mablagʻ yetarli emas. Pul yechilmadi.",
+    declined: "Kartada mablagʻ yetarli emas. Pul yechilmadi. Boshqa karta bilan urinib koʻring.",
     left: "Siz sahifadan ketdingiz. Pul yechilmadi.",
     waits: "Toʻlov bajarilmoqda.",
     returned: "Doʻkon toʻlovni yakunlay olmadi. Pul qaytarildi.",
@@ -124,7 +133,7 @@ const ENGLISH: PayerWords = PayerWords {
     paid: "Paid. Thank you.",
     refused: "The shop did not accept this payment. No money was taken.",
     unavailable: "The shop does not answer. No money was taken. Try again later.",
-    declined: "There is not enough money on this card. No money was taken.",
+    declined: "There is not enough money on this card. No money was taken. You may try another card.",
     left: "You left the page. No money was taken.",
     waits: "The payment is being processed.",
     returned: "The shop could not finish the payment. The money was returned.",
