@@ -21,6 +21,10 @@ const LATE_INQUIRIES_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_
 /// The longest wait for the next late inquiry.
 pub(crate) const LONGEST_LATE_INQUIRY_WAIT_MS: i64 = LATE_INQUIRIES_MS[0];
 
+/// How long after the last sign of a payment "no money was taken" may be told. A debit mostly shows within four seconds of
+/// the allowed callback. The next inquiry of the default schedule is a second later.
+pub(crate) const UNPAID_TOLD_MS: i64 = 5_000;
+
 /// The distance of inquiries about an order that is past its deadline and still unclear.
 const UNCLEAR_MS: i64 = 600_000;
 
@@ -46,12 +50,17 @@ impl InquirySchedule {
     ///
     /// There is always an inquiry that begins after the order's deadline and decides whether the order expires. Another
     /// one comes as soon as a closed answer about the allowed draft may be believed: the customer waits for another
-    /// link. A gateway that only tells is not asked before the deadline: its word wakes the job. `asked_at_ms` is when the
+    /// link. A gateway that only tells is not asked before the deadline, as its word wakes the job; but a customer who came
+    /// back without paying is told so, and this order has no other inquiry that could see it. `asked_at_ms` is when the
     /// present inquiry began.
     pub(crate) fn next_inquiry(&self, order: &Order, terms: &Terms, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
         let scheduled = match (terms.outcome, order.last_hint_at_ms) {
-            (OutcomeSource::Told, _) => i64::MAX,
+            (OutcomeSource::Told, _) => {
+                let waits = order.status == OrderStatus::Pending;
+                let told_from_ms = order.last_sign_ms().filter(|_| waits).map(|sign_ms| sign_ms + UNPAID_TOLD_MS);
+                told_from_ms.filter(|from_ms| *from_ms > asked_at_ms).unwrap_or(i64::MAX)
+            }
             (OutcomeSource::Asked, Some(hint)) => hint + self.after(now_ms - hint),
             (OutcomeSource::Asked, None) => {
                 UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX)

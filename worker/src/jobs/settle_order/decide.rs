@@ -11,11 +11,7 @@ use store::sweeping::LATE_INQUIRIES_MS;
 use store::transactions::SeenTransaction;
 
 use crate::failure::UNANSWERED_MS;
-use crate::inquiry_schedule::{deadline_ms, next_late_inquiry_ms};
-
-/// A debit mostly shows within four seconds of the allowed callback. The next inquiry of the default schedule is a
-/// second later.
-const UNPAID_TOLD_MS: i64 = 5_000;
+use crate::inquiry_schedule::{UNPAID_TOLD_MS, deadline_ms, next_late_inquiry_ms};
 
 /// One inquiry: a transaction of the order, as stored before and as the gateway shows it now.
 #[derive(Clone, Debug)]

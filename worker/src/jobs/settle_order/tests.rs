@@ -267,6 +267,37 @@ fn an_order_at_a_telling_gateway_waits_until_its_debit_cannot_come_any_more() {
     assert_eq!(paid, Settlement::Paid { transaction_id: OTHER });
 }
 
+/// Nothing tells of a customer who comes back without paying, so the order is looked at once more.
+#[test]
+fn a_customer_who_comes_back_from_a_telling_gateway_unpaid_is_told_so() {
+    let deadline_ms = NOW + 1_800_000;
+    let back = Order {
+        transaction_id: None,
+        last_hint_at_ms: Some(NOW),
+        expires_at_ms: Some(deadline_ms),
+        ..order(OrderStatus::Pending)
+    };
+    let schedule = InquirySchedule::new(&[Duration::from_secs(1)]);
+    let next = |decision: &Settlement, asked_at_ms| match finish_after(
+        &back,
+        &told(),
+        decision,
+        &[],
+        &schedule,
+        asked_at_ms,
+        asked_at_ms,
+    ) {
+        Finish::Snooze { until_ms, .. } => until_ms,
+        finish => panic!("the order is open: {finish:?}"),
+    };
+
+    assert_eq!(decide(&back, &told(), &[], NOW, "1234"), Settlement::Unchanged);
+    assert_eq!(next(&Settlement::Unchanged, NOW), NOW + 5_000);
+    let unpaid = decide(&back, &told(), &[], NOW + 5_000, "1234");
+    assert_eq!(unpaid, Settlement::Unpaid { page_is_closed: false });
+    assert_eq!(next(&unpaid, NOW + 5_000), deadline_ms);
+}
+
 /// A declined card brings no news: the gateway still shows its draft as open.
 /// Shows: PERSON-21
 #[test]
