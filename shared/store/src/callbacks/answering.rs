@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::drafts::{Allowing, Found, KnownDraft, Named, allow, find_drafts};
 use super::{CallbackRow, KeptCallback, OwnedBody, ReceivedBody, Sender, keep_all, new_ids};
-use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MAX_ALONE, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
 use crate::{Store, StoreError, Write, anew_after_conflict};
@@ -70,8 +70,14 @@ impl Batched for CallbackQuestion {
     /// The gateway waits, and so does the customer. (With 12, each answer cost a fifth more, and no more were given.)
     const SECOND_WRITER_FROM: usize = 24;
 
+    const MAX_ALONE: usize = MAX_ALONE;
+
     fn batch_queue(store: &Store) -> &BatchQueue<Self> {
         &store.0.batch_queues.questions
+    }
+
+    fn account(&self) -> Option<&GatewayIdentity> {
+        Some(&self.gateway)
     }
 
     fn subject(&self) -> Option<i64> {

@@ -11,13 +11,13 @@ use crate::callbacks::{
     Allowing, CallbackRow, Hint, KeptCallback, LockedOrder, OwnedBody, ReceivedBody, Sender, allow, hint_all, keep_all,
     lock_orders, new_ids,
 };
-use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MAX_ALONE, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::{Store, StoreError, Write, anew_after_conflict};
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};
-use domain::order::OrderStatus;
+use domain::order::{GatewayIdentity, OrderStatus};
 use domain::transaction::{StoredState, StoredTransaction};
 use failpoint::{Point, reach};
 
@@ -84,8 +84,14 @@ impl Batched for Beginning {
     /// As for the callbacks that ask about a draft.
     const SECOND_WRITER_FROM: usize = 24;
 
+    const MAX_ALONE: usize = MAX_ALONE;
+
     fn batch_queue(store: &Store) -> &BatchQueue<Self> {
         &store.0.batch_queues.begins
+    }
+
+    fn account(&self) -> Option<&GatewayIdentity> {
+        Some(&self.account.gateway)
     }
 
     fn subject(&self) -> Option<i64> {
