@@ -58,10 +58,9 @@ pub use shop_settings::ShopSettings;
 
 use concurrency_limit::{RequestLimit, RequestsInProgress};
 use fair_share::FairShares;
-use minute_limit::MinuteLimit;
 use route_table::{Audience, RouteEntries, RouteTable};
 use static_page::StaticPage;
-use webhook::PerGateway;
+use webhook::{PerAccount, PerGateway};
 
 /// The most requests that wait for their payment link at the same time; others get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
@@ -101,11 +100,11 @@ struct Api {
     streams: Arc<orders::EventStreams>,
     requests_in_progress: Arc<RequestsInProgress>,
     health: health::HealthResponses,
-    unproven: PerGateway<MinuteLimit>,
+    unproven: PerGateway<webhook::UnprovenLimit>,
     signed_log: PerGateway<webhook::SignedCallbackLog>,
     links: FairShares,
     payme: webhook::payme::PaymePlaces,
-    click: webhook::click::ClickPlaces,
+    click: PerAccount<webhook::click::ClickPlaces>,
 }
 
 impl Api {
@@ -119,11 +118,11 @@ impl Api {
             streams: Arc::default(),
             requests_in_progress: Arc::default(),
             health: health::HealthResponses::default(),
-            unproven: PerGateway::new(|| MinuteLimit::new(webhook::UNPROVEN_PER_MINUTE)),
+            unproven: PerGateway::new(webhook::UnprovenLimit::default),
             signed_log: PerGateway::new(webhook::SignedCallbackLog::default),
             links: FairShares::new(),
             payme: webhook::payme::PaymePlaces::default(),
-            click: webhook::click::ClickPlaces::default(),
+            click: PerAccount::default(),
         }
     }
 }

@@ -48,6 +48,60 @@ static CALLBACK_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     )
 });
 
+static PAYME_CALLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec(
+        "tasdiq_payme_calls_total",
+        "Calls of Payme, by method and outcome. Those that decide about a payment are also in `tasdiq_callbacks_total`.",
+        &["method", "outcome"],
+    )
+});
+
+static PAYME_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram_vec(
+        "tasdiq_payme_call_seconds",
+        "Time until a call of Payme was answered, by method.",
+        &["method"],
+        SECONDS,
+    )
+});
+
+/// The methods that are counted; `unknown` is a call that was not read, or has no key of ours or no method of Payme's.
+const PAYME_METHODS: [&str; 8] = [
+    "CheckPerformTransaction",
+    "CreateTransaction",
+    "PerformTransaction",
+    "CancelTransaction",
+    "CheckTransaction",
+    "GetStatement",
+    "SetFiscalData",
+    UNKNOWN_METHOD,
+];
+
+const UNKNOWN_METHOD: &str = "unknown";
+
+/// How a call of Payme was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PaymeOutcome {
+    /// With a result.
+    Done,
+    /// With an error that decides.
+    Refused,
+    /// With a system error: nothing is decided, and Payme calls again.
+    SystemError,
+}
+
+impl PaymeOutcome {
+    const ALL: [PaymeOutcome; 3] = [PaymeOutcome::Done, PaymeOutcome::Refused, PaymeOutcome::SystemError];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            PaymeOutcome::Done => "done",
+            PaymeOutcome::Refused => "refused",
+            PaymeOutcome::SystemError => "system_error",
+        }
+    }
+}
+
 static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec("tasdiq_http_requests_total", "Requests, by route and status code.", &["route", "status"])
 });
@@ -67,6 +121,13 @@ pub(crate) fn register(gateways: &Gateways) {
         }
         UNKEPT.with_label_values(&[gateway]);
         BADLY_SIGNED_IN_A_ROW.with_label_values(&[gateway]);
+    }
+    if gateways.iter().any(|gateway| gateway.payment_type() == PaymentType::Payme) {
+        for method in PAYME_METHODS {
+            for outcome in PaymeOutcome::ALL {
+                PAYME_CALLS.with_label_values(&[method, outcome.as_str()]);
+            }
+        }
     }
     LazyLock::force(&CALLBACK_SECONDS);
     LazyLock::force(&REQUESTS);
@@ -91,6 +152,13 @@ pub(crate) fn count_callback(gateway: PaymentType, verdict: CallbackVerdict, tak
         CallbackVerdict::Unreadable => (),
         _ => in_a_row.set(0),
     }
+}
+
+/// Counts an answered call of Payme; `method` is one of Payme's, of a call with a key of ours.
+pub(crate) fn count_payme_call(method: Option<&'static str>, outcome: PaymeOutcome, taken: Duration) {
+    let method = method.unwrap_or(UNKNOWN_METHOD);
+    PAYME_CALLS.with_label_values(&[method, outcome.as_str()]).inc();
+    PAYME_CALL_SECONDS.with_label_values(&[method]).observe(taken.as_secs_f64());
 }
 
 /// Counts a callback without a valid signature that was not stored.

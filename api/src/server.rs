@@ -67,13 +67,14 @@ pub async fn serve(
     tokio::join!(all, webhook, closing);
 }
 
-/// The gateway and our own proxies keep their connections when strangers have too many.
+/// The gateways and our own proxies keep their connections when strangers have too many.
 fn server(name: &'static str, api: &Api, listener: TcpListener, connections: usize) -> HttpServer {
     let (addresses, gateways) = (api.context.callback_addresses.clone(), api.context.gateways.clone());
-    let is_payme = move |peer| {
-        let accounts = gateways.iter().filter_map(Gateway::as_payme);
-        accounts.map(|account| &account.settings().addresses).any(|listed| callback_addresses::holds(listed, peer))
+    let is_gateway = move |peer| {
+        let payme = gateways.iter().filter_map(Gateway::as_payme).map(|account| &account.settings().addresses);
+        let click = gateways.iter().filter_map(Gateway::as_click).map(|account| &account.settings().callback_addresses);
+        payme.chain(click).any(|listed| callback_addresses::holds(listed, peer))
     };
     HttpServer::new(name, listener, ListenerLimits::of(connections))
-        .favoring(move |peer| addresses.trusts(peer) || addresses.lists(Some(peer)) || is_payme(peer))
+        .favoring(move |peer| addresses.trusts(peer) || addresses.lists(Some(peer)) || is_gateway(peer))
 }

@@ -1,13 +1,19 @@
 //! The webhooks, which the gateways call: one module for each gateway, and here what they have in common.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
-use domain::order::PaymentType;
+use domain::order::{GatewayIdentity, PaymentType};
 use domain::transaction::CallbackFault;
+use parking_lot::Mutex;
 use store::callbacks::{self, ReceivedBody};
 use telemetry::LineBudget;
+use tokio::sync::Semaphore;
 use tracing::warn;
+
+use crate::minute_limit::MinuteLimit;
 
 use crate::{Api, metrics};
 
@@ -28,7 +34,23 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 const KEEP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The most callbacks without a valid signature that are stored as evidence in a minute; anyone can send more.
-pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
+const UNPROVEN_PER_MINUTE: u32 = 100;
+
+/// Those that are stored at the same time: each takes a connection to the database.
+const UNPROVEN_AT_ONCE: usize = 2;
+
+/// What the callbacks without a valid signature of one gateway may take.
+#[derive(Debug)]
+pub(crate) struct UnprovenLimit {
+    per_minute: MinuteLimit,
+    storing: Semaphore,
+}
+
+impl Default for UnprovenLimit {
+    fn default() -> Self {
+        UnprovenLimit { per_minute: MinuteLimit::new(UNPROVEN_PER_MINUTE), storing: Semaphore::new(UNPROVEN_AT_ONCE) }
+    }
+}
 
 /// One of each for each gateway: the callers of one gateway's webhook never use up what another's need.
 #[derive(Debug)]
@@ -51,6 +73,23 @@ impl<T> PerGateway<T> {
             PaymentType::Payme => &self.payme,
             PaymentType::Click => &self.click,
         }
+    }
+}
+
+/// One of each for each gateway account: the callers of one account, who have its key, never use up what another's need.
+#[derive(Debug)]
+pub(crate) struct PerAccount<T>(Mutex<BTreeMap<GatewayIdentity, Arc<T>>>);
+
+impl<T> Default for PerAccount<T> {
+    fn default() -> Self {
+        PerAccount(Mutex::default())
+    }
+}
+
+impl<T: Default> PerAccount<T> {
+    /// The one of this account, which is configured.
+    pub(crate) fn of(&self, account: &GatewayIdentity) -> Arc<T> {
+        Arc::clone(self.0.lock().entry(account.clone()).or_default())
     }
 }
 
@@ -82,7 +121,7 @@ impl SignedCallbackLog {
 /// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.
 fn refuse_without_body(api: &Api, gateway: PaymentType, why: &'static str) -> CallbackVerdict {
     metrics::count_unkept(gateway);
-    if api.unproven.of(gateway).take() {
+    if api.unproven.of(gateway).per_minute.take() {
         warn!(gateway = %gateway, "a callback was refused for its body: {why}");
     }
     CallbackVerdict::Unreadable
@@ -101,13 +140,18 @@ async fn refuse_unproven(
         CallbackFault::BadlySigned => CallbackVerdict::BadlySigned,
     };
     let mut is_kept = false;
-    if api.unproven.of(gateway).take() {
+    let limit = api.unproven.of(gateway);
+    if limit.per_minute.take() {
         // Logged no more often than stored: a flood of callbacks must not flood the log.
         warn!(
             gateway = %gateway, verdict = %verdict, digest = received.digest,
             "a callback without a valid signature was refused: {verdict}"
         );
-        let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
+        let keeping = async {
+            // It is never closed.
+            let _place = limit.storing.acquire().await;
+            callbacks::keep_unproven(&api.context.store, gateway, received, verdict).await
+        };
         match tokio::time::timeout(KEEP_LIMIT, keeping).await {
             Ok(Ok(kept)) => is_kept = kept,
             Ok(Err(error)) => {

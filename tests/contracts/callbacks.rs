@@ -1,7 +1,7 @@
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
 use domain::job::{Job, QueueName};
-use domain::order::OrderStatus;
+use domain::order::{OrderStatus, PaymentType};
 use store::callbacks::{self, Proofs, ReceivedBody, Sender, StoredVerdict, Wanted};
 use store::jobs;
 
@@ -16,7 +16,7 @@ on_every_database! {
     a_late_callback_is_refused
     a_paid_order_allows_its_own_transaction_and_no_other
     a_body_that_proves_nothing_is_kept_and_stages_nothing
-    what_proves_nothing_is_kept_within_the_days_share_of_all_processes
+    what_proves_nothing_is_kept_within_the_days_share_of_its_gateway
     a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less
     callbacks_are_listed_by_verdict_order_and_time
     a_verdict_of_a_newer_release_is_shown_by_its_name
@@ -144,7 +144,7 @@ async fn a_paid_order_allows_its_own_transaction_and_no_other(f: Fixture) {
 async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     let body = ReceivedBody { bytes: b"\xff\0{", digest: "digest", address: None };
     for _ in 0..2 {
-        callbacks::keep_unproven(&f.store, body, CallbackVerdict::BadlySigned).await.unwrap();
+        callbacks::keep_unproven(&f.store, PaymentType::Atmos, body, CallbackVerdict::BadlySigned).await.unwrap();
     }
 
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
@@ -152,21 +152,23 @@ async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
 }
 
-/// Anyone who has seen one callback can send it again for ever, and anyone can send a body that proves nothing.
-async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: Fixture) {
-    let keep = |body: String| {
+/// Anyone who has seen one callback can send it again for ever, and anyone can send a body that proves nothing. Those to the
+/// webhook of one gateway leave the room of the others alone.
+async fn what_proves_nothing_is_kept_within_the_days_share_of_its_gateway(f: Fixture) {
+    let keep_of = |gateway: PaymentType, body: String| {
         let store = f.store.clone();
         async move {
             let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: None };
-            callbacks::keep_unproven(&store, received, CallbackVerdict::Unreadable).await.unwrap()
+            callbacks::keep_unproven(&store, gateway, received, CallbackVerdict::Unreadable).await.unwrap()
         }
     };
+    let keep = |body: String| keep_of(PaymentType::Click, body);
     assert!(keep(format!("1 {}", "ў".repeat(4_000))).await);
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
     assert!((499..=500).contains(&kept[0].body.len()), "{} bytes", kept[0].body.len());
 
     for (used_up, left) in [("bodies = 1999", 1), ("bodies = 0, bytes = 500000 - 3", 1), ("bodies = 2000", 0)] {
-        f.execute(&[format!("update unproven_days set {used_up}")]).await;
+        f.execute(&[format!("update unproven_of_gateways set {used_up} where gateway = 'click'")]).await;
         for number in 0..3 {
             let is_kept = keep(format!("{number}{}", left + used_up.len())).await;
             assert_eq!(is_kept, number < left, "{used_up}: {number}");
@@ -175,8 +177,12 @@ async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: F
     assert!(keep(format!("1 {}", "ў".repeat(4_000))).await, "one that is there already needs no room");
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
     assert_eq!(kept.iter().map(|kept| kept.seen_count).sum::<i64>(), 4, "{kept:?}");
+    for other in [PaymentType::Atmos, PaymentType::Payme] {
+        assert!(keep_of(other, format!("to {other}")).await);
+    }
+    assert!(!keep("to click".to_owned()).await);
     // The next day has room again.
-    f.execute(&["update unproven_days set day_ms = day_ms - 86400000".to_owned()]).await;
+    f.execute(&["update unproven_of_gateways set day_ms = day_ms - 86400000".to_owned()]).await;
     assert!(keep("of the next day".to_owned()).await);
 }
 
@@ -219,7 +225,7 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     f.ask(&order, 8).await;
     for body in ["1", "2"] {
         let received = ReceivedBody { bytes: body.as_bytes(), digest: body, address: None };
-        callbacks::keep_unproven(&f.store, received, CallbackVerdict::BadlySigned).await.unwrap();
+        callbacks::keep_unproven(&f.store, PaymentType::Atmos, received, CallbackVerdict::BadlySigned).await.unwrap();
     }
     let wanted = Wanted { verdict: None, order_id: None, since_ms: f.store.now_ms() - 60_000, limit: 10 };
     let listed = async |wanted: Wanted| -> Vec<StoredVerdict> {

@@ -45,7 +45,11 @@ const CALLBACKS: &[(&str, &str, Unit)] = &[
     ("the body of a callback", "api::webhook/BODY_LIMIT", Bytes),
     ("the body must be there within", "api::webhook/BODY_TIME_LIMIT", Time),
     ("the answer to a callback; then 503", "api::webhook/TIME_LIMIT", Time),
-    ("bodies that prove nothing and are kept, a minute and process", "api::UNPROVEN_PER_MINUTE", Things("")),
+    (
+        "bodies to a gateway's webhook that prove nothing and are kept, a minute and process",
+        "api::UNPROVEN_PER_MINUTE",
+        Things(""),
+    ),
     ("the same, a day and installation", "store::UNPROVEN_A_DAY", Things("")),
 ];
 

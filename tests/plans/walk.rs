@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use domain::id::{CallbackId, JobId, OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
-use domain::order::{GatewayIdentity, Order, OrderStatus};
+use domain::order::{GatewayIdentity, Order, OrderStatus, PaymentType};
 use domain::transaction::{Callback, StoredState};
 use store::auditing;
 use store::callbacks::{self, ReceivedBody, Sender, Wanted};
@@ -135,7 +135,10 @@ async fn one_order(store: &Store, extent: FillSize, round: i64, times: &mut Time
     for _ in 0..2 {
         assert!(
             times
-                .of("unproven", callbacks::keep_unproven(store, unproven, CallbackVerdict::BadlySigned))
+                .of(
+                    "unproven",
+                    callbacks::keep_unproven(store, PaymentType::Atmos, unproven, CallbackVerdict::BadlySigned)
+                )
                 .await
                 .unwrap()
         );

@@ -6,7 +6,6 @@ use std::time::Instant;
 use domain::callback_verdict::CallbackVerdict;
 use domain::order::PaymentType;
 use domain::shop::ShopName;
-use domain::transaction::CallbackFault;
 use gateway::callback_addresses::{self, AddressCheck};
 use gateway::click::{CalledIds, ClickCall, ClickCode, ClickFault, ClickGateway, ClickStep, ToldOutcome, click_answer};
 use poem::web::Json;
@@ -24,28 +23,19 @@ use crate::problem::{Problem, ProblemType};
 use crate::request_body::{self, BodyFault};
 use crate::{Api, SharedApi, digest, metrics, sender};
 
-/// Calls whose body is read at the same time.
-const READING: usize = 256;
-
-/// Calls with a right signature that are answered at the same time. They share transactions of the database, so they take few
-/// connections however many they are.
+/// Calls with a right signature of one account that are answered at the same time. They share transactions of the database,
+/// so they take few connections however many they are.
 const PROVEN: usize = 512;
 
-/// Calls without one that are kept as evidence at the same time: each takes a connection to the database.
-const UNPROVEN: usize = 2;
-
-/// The places that calls of Click take, so that however many come, they take none that others need.
+/// The places that calls of one Click account take, so that however many come, they take none that others need.
 #[derive(Debug)]
 pub(crate) struct ClickPlaces {
-    reading: Semaphore,
     proven: Semaphore,
-    unproven: Semaphore,
 }
 
 impl Default for ClickPlaces {
     fn default() -> Self {
-        let [reading, proven, unproven] = [READING, PROVEN, UNPROVEN].map(Semaphore::new);
-        ClickPlaces { reading, proven, unproven }
+        ClickPlaces { proven: Semaphore::new(PROVEN) }
     }
 }
 
@@ -87,7 +77,9 @@ async fn answer(api: &Api, request: &Request, body: Body) -> Result<(Option<Call
         }
         Err((fault, ids)) => {
             let verdict = match fault.callback_fault() {
-                Some(fault) => refuse_forged(api, fault, received(&digest::sha256_hex(&bytes))).await,
+                Some(fault) => {
+                    refuse_unproven(api, PaymentType::Click, fault, received(&digest::sha256_hex(&bytes))).await
+                }
                 None => refuse_signed(api, request, trouble_of(fault)),
             };
             Ok((Some(verdict), click_answer(&ids, ClickCode::of_fault(fault), None)))
@@ -97,9 +89,6 @@ async fn answer(api: &Api, request: &Request, body: Body) -> Result<(Option<Call
 
 /// The body; or the verdict on one that is too large, broken or slow.
 async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Result<Vec<u8>, CallbackVerdict>, Problem> {
-    let Ok(_place) = api.click.reading.try_acquire() else {
-        return Err(busy());
-    };
     let reading = request_body::read(request.headers(), body, BODY_LIMIT);
     let why = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
         Ok(Ok(bytes)) => return Ok(Ok(bytes)),
@@ -116,20 +105,6 @@ async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Result<Ve
         Err(_elapsed) => "it did not come in time",
     };
     Ok(Err(refuse_without_body(api, PaymentType::Click, why)))
-}
-
-/// A call whose signature fits none of our keys, or that cannot be read.
-async fn refuse_forged(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> CallbackVerdict {
-    match api.click.unproven.try_acquire() {
-        Ok(_place) => refuse_unproven(api, PaymentType::Click, fault, received).await,
-        Err(_) => {
-            metrics::count_unkept(PaymentType::Click);
-            match fault {
-                CallbackFault::Unreadable => CallbackVerdict::Unreadable,
-                CallbackFault::BadlySigned => CallbackVerdict::BadlySigned,
-            }
-        }
-    }
 }
 
 /// Whether the account is the one of the shop that the address names, if it names one.
@@ -175,7 +150,8 @@ struct ProvenClick<'a> {
 
 impl ProvenClick<'_> {
     async fn answer(&self, received: ReceivedBody<'_>) -> Result<(Option<CallbackVerdict>, Value), Problem> {
-        let Ok(_place) = self.api.click.proven.try_acquire() else {
+        let places = self.api.click.of(self.account.identity());
+        let Ok(_place) = places.proven.try_acquire() else {
             return self.not_written(busy());
         };
         let CallAnswer { verdict, transaction } = match tokio::time::timeout(TIME_LIMIT, self.decide(received)).await {

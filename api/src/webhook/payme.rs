@@ -23,8 +23,11 @@ use store::{StoreError, fiscal_receipts};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use super::{BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, refuse_unproven, refuse_without_body};
+use super::{
+    BODY_LIMIT, BODY_TIME_LIMIT, PerAccount, SignedCallbackLog, TIME_LIMIT, refuse_unproven, refuse_without_body,
+};
 use crate::credential::{Credential, ProvenCredential};
+use crate::metrics::PaymeOutcome;
 use crate::request_body::{self, BodyFault};
 use crate::{Api, SharedApi, digest, metrics, sender};
 
@@ -33,25 +36,37 @@ mod statement;
 /// Calls without a key of ours that are read at the same time. Further ones are answered at once, with a system error.
 const STRANGERS: usize = 32;
 
-/// Calls with a key of ours that are answered at the same time.
+/// Calls with the key of one account that are answered at the same time.
 const PROVEN: usize = 512;
 
-/// Calls that read or keep something outside of a shared transaction, at the same time: each takes a connection to the database,
-/// and the webhooks of other gateways need some too.
+/// Calls of one account that read or keep something outside of a shared transaction, at the same time: each takes a connection
+/// to the database, and the webhooks of other gateways need some too.
 const ALONE: usize = 3;
 
 /// The places that calls of Payme take, so that however many come, they take none that others need.
 #[derive(Debug)]
 pub(crate) struct PaymePlaces {
     strangers: Semaphore,
-    proven: Semaphore,
-    alone: Semaphore,
+    accounts: PerAccount<PaymeAccountPlaces>,
 }
 
 impl Default for PaymePlaces {
     fn default() -> Self {
-        let [strangers, proven, alone] = [STRANGERS, PROVEN, ALONE].map(Semaphore::new);
-        PaymePlaces { strangers, proven, alone }
+        PaymePlaces { strangers: Semaphore::new(STRANGERS), accounts: PerAccount::default() }
+    }
+}
+
+/// The places of calls with the key of one account.
+#[derive(Debug)]
+struct PaymeAccountPlaces {
+    proven: Semaphore,
+    alone: Semaphore,
+}
+
+impl Default for PaymeAccountPlaces {
+    fn default() -> Self {
+        let [proven, alone] = [PROVEN, ALONE].map(Semaphore::new);
+        PaymeAccountPlaces { proven, alone }
     }
 }
 
@@ -59,11 +74,19 @@ impl Default for PaymePlaces {
 struct Answered {
     body: Body,
     verdict: Option<CallbackVerdict>,
+    /// The method, if it is one of Payme's and the call has a key of ours.
+    method: Option<&'static str>,
+    outcome: PaymeOutcome,
 }
 
 impl Answered {
     fn new(id: &CallId, answer: &PaymeAnswer, account_field: &str, verdict: Option<CallbackVerdict>) -> Self {
-        Answered { body: answer_text(id, answer, account_field).into(), verdict }
+        let outcome = match answer {
+            Ok(_) => PaymeOutcome::Done,
+            Err(PaymeFault::SystemError) => PaymeOutcome::SystemError,
+            Err(_) => PaymeOutcome::Refused,
+        };
+        Answered { body: answer_text(id, answer, account_field).into(), verdict, method: None, outcome }
     }
 
     /// A fault that has nothing to do with an order.
@@ -76,10 +99,11 @@ impl Answered {
 #[handler]
 pub(crate) async fn answer_call(api: SharedApi<'_>, request: &Request, body: Body) -> Response {
     let began = Instant::now();
-    let Answered { body, verdict } = answer(&api, request, body).await;
+    let Answered { body, verdict, method, outcome } = answer(&api, request, body).await;
     if let Some(verdict) = verdict {
         metrics::count_callback(PaymentType::Payme, verdict, began.elapsed());
     }
+    metrics::count_payme_call(method, outcome, began.elapsed());
     with_status_200(body)
 }
 
@@ -101,7 +125,8 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
     // was read.
     let key = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let account = PaymeGateway::called(key, accounts(api, request.raw_path_param("shop")));
-    let places = if account.is_some() { &api.payme.proven } else { &api.payme.strangers };
+    let of_account = account.map(|account| api.payme.accounts.of(account.identity()));
+    let places = of_account.as_ref().map_or(&api.payme.strangers, |places| &places.proven);
     let Ok(_place) = places.try_acquire() else {
         return Answered::fault(&CallId::default(), PaymeFault::SystemError, None);
     };
@@ -136,7 +161,8 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
         }
     };
     let call = ProvenCall { api, account, sender: check_sender(api, account, address), id: &id };
-    call.answer(&asked, received(&digest::sha256_hex(question(account, &asked)))).await
+    let answered = call.answer(&asked, received(&digest::sha256_hex(question(account, &asked)))).await;
+    Answered { method: Some(asked.method()), ..answered }
 }
 
 /// The accounts that may be called: all, or the one of the shop that the address names.
@@ -183,7 +209,7 @@ impl ProvenCall<'_> {
                 && self.sender == Sender::Heard
             {
                 let body = statement::begin(self.api, self.account, self.id, *from_ms..=*to_ms).await?;
-                return Ok(Answered { body, verdict: None });
+                return Ok(Answered { body, verdict: None, method: None, outcome: PaymeOutcome::Done });
             }
             let (answer, verdict) = self.decide(asked, received).await?;
             self.log(asked, verdict, &answer);
@@ -208,12 +234,13 @@ impl ProvenCall<'_> {
     ) -> Result<(PaymeAnswer, Option<CallbackVerdict>), StoreError> {
         let (store, account, sender) = (&self.api.context.store, self.called_account(), self.sender);
         let settings = self.account.settings();
+        let places = self.api.payme.accounts.of(self.account.identity());
         if self.sender == Sender::TurnedAway && !is_kept(asked) {
             return Ok((Err(PaymeFault::NotPrivileged), Some(CallbackVerdict::OtherAddress)));
         }
         Ok(match asked {
             PaymeRequest::CheckPerform(payment) => {
-                let _place = self.api.payme.alone.acquire().await;
+                let _place = places.alone.acquire().await;
                 let order_id = payment.account.value(&settings.account_field).and_then(|named| order_named(&named));
                 let verdict = calls::may_pay(store, &account, order_id, payment.amount).await?;
                 (PaymeResult::checked_perform(verdict), Some(verdict))
@@ -247,13 +274,13 @@ impl ProvenCall<'_> {
                 (PaymeResult::canceled(verdict, transaction.as_ref()), Some(verdict))
             }
             PaymeRequest::Check { external_id } => {
-                let _place = self.api.payme.alone.acquire().await;
+                let _place = places.alone.acquire().await;
                 let row = calls::inspect(store, self.account.identity(), external_id).await?;
                 let verdict = row.is_none().then_some(CallbackVerdict::UnknownTransaction);
                 (PaymeResult::standing(row.as_ref()), verdict)
             }
             PaymeRequest::SetFiscalData { external_id, kind, data } => {
-                let _place = self.api.payme.alone.acquire().await;
+                let _place = places.alone.acquire().await;
                 match fiscal_receipts::keep(store, self.account.identity(), external_id, *kind, data).await? {
                     true => (Ok(PaymeResult::kept()), None),
                     false => (Err(PaymeFault::UnknownReceipt), Some(CallbackVerdict::UnknownTransaction)),

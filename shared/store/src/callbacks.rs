@@ -11,11 +11,12 @@ use super::{Store, StoreError, Write, jobs};
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, OrderId, TransactionId};
 use domain::job::{Job, JobKind, Lease, QueueName};
+use domain::order::PaymentType;
 
 /// How much of a body that proves nothing is kept, bytes: enough to see who sends what.
 const UNPROVEN_BYTES: usize = 500;
 
-/// How many of them, and how many bytes of them, all processes together keep per day.
+/// How many of them, and how many bytes of them, all processes together keep per day and gateway.
 const UNPROVEN_A_DAY: i64 = 2_000;
 const UNPROVEN_BYTES_A_DAY: i64 = 500_000;
 
@@ -73,7 +74,7 @@ impl OwnedBody {
 
 /// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it if it is kept already.
 /// It stages nothing and is no hint. Anybody can send such bodies, so the number per day is limited for all processes
-/// together.
+/// together; each gateway's webhook has a limit of its own.
 ///
 /// Returns whether it was kept or counted.
 ///
@@ -81,6 +82,7 @@ impl OwnedBody {
 /// [`StoreError`] when the database did not do it.
 pub async fn keep_unproven(
     store: &Store,
+    gateway: PaymentType,
     body: ReceivedBody<'_>,
     verdict: CallbackVerdict,
 ) -> Result<bool, StoreError> {
@@ -105,12 +107,13 @@ pub async fn keep_unproven(
     }
     let counted = sqlx::query(
         "-- count_unproven
-        insert into unproven_days (day_ms, bodies, bytes) values ($1, 1, $2)
-        on conflict (day_ms) do update set
-            bodies = unproven_days.bodies + 1, bytes = unproven_days.bytes + excluded.bytes
-        where unproven_days.bodies < $3 and unproven_days.bytes + excluded.bytes <= $4",
+        insert into unproven_of_gateways (day_ms, gateway, bodies, bytes) values ($1, $2, 1, $3)
+        on conflict (day_ms, gateway) do update set
+            bodies = unproven_of_gateways.bodies + 1, bytes = unproven_of_gateways.bytes + excluded.bytes
+        where unproven_of_gateways.bodies < $4 and unproven_of_gateways.bytes + excluded.bytes <= $5",
     )
     .bind(now_ms - now_ms.rem_euclid(DAY_MS))
+    .bind(gateway.as_str())
     .bind(i64::try_from(body.text.len()).unwrap_or(i64::MAX))
     .bind(UNPROVEN_A_DAY)
     .bind(UNPROVEN_BYTES_A_DAY)

@@ -56,7 +56,7 @@ pub(super) async fn blocked_by(pool: &Pool) -> Result<Option<String>, StoreError
         where held.granted and held.pid <> pg_backend_pid()
             and held.database = (select oid from pg_database where datname = current_database())
             and relname in ('orders', 'jobs', 'callbacks', 'transactions', 'refunds', 'order_history', 'idempotency_keys',
-                'review_findings', 'processes', 'installation', 'id_blocks')
+                'review_findings', 'processes', 'installation', 'id_blocks', 'unproven_of_gateways')
             and coalesce(other.application_name, '') not like 'tasdiq %'
         order by other.xact_start nulls last limit 1",
     )

@@ -86,6 +86,7 @@ async fn page(
     after: Option<StatementPlace>,
 ) -> Result<StatementPage, StoreError> {
     // Held for the page alone: a slow reader of the body keeps no other call waiting.
-    let _place = api.payme.alone.acquire().await;
+    let places = api.payme.accounts.of(account.identity());
+    let _place = places.alone.acquire().await;
     calls::statement(&api.context.store, account.identity(), *times_ms.start(), *times_ms.end(), after, PAGE).await
 }

@@ -53,6 +53,16 @@ const UNPROVEN: Statement = Statement {
             order by received_at_ms limit $2))",
 };
 
+const UNPROVEN_OF_GATEWAYS: Statement = Statement {
+    sqlite: "-- prune_unproven_of_gateways
+        delete from unproven_of_gateways where rowid in (
+            select rowid from unproven_of_gateways where day_ms < $1 order by day_ms limit $2)",
+    postgres: "-- prune_unproven_of_gateways
+        delete from unproven_of_gateways where ctid = any(array(
+            select ctid from unproven_of_gateways where day_ms < $1 order by day_ms limit $2))",
+};
+
+/// Written by older releases alone.
 const UNPROVEN_DAYS: Statement = Statement {
     sqlite: "-- prune_unproven_days
         delete from unproven_days where rowid in (
@@ -103,6 +113,7 @@ pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreErro
         (DEAD_LETTERS, DEAD_AND_CALLBACKS_MS),
         (ATTEMPTS, ATTEMPTS_MS),
         (UNPROVEN, UNPROVEN_MS),
+        (UNPROVEN_OF_GATEWAYS, UNPROVEN_MS),
         (UNPROVEN_DAYS, UNPROVEN_MS),
         (CALLBACKS, DEAD_AND_CALLBACKS_MS),
         (IDEMPOTENCY_KEYS, IDEMPOTENCY_KEY_MS),
