@@ -8,6 +8,7 @@ pub(crate) mod click;
 mod fair;
 mod faults;
 mod flaky;
+mod flooded;
 pub(crate) mod gateways;
 mod idempotency;
 mod killed;

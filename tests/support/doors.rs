@@ -1,10 +1,11 @@
 //! An installation from outside: the requests of a shop, a paying customer, the gateway and an operator.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::wait::{PATIENCE, wait_until};
@@ -47,9 +48,17 @@ impl Doors {
         // reqwest needs a provider before its first client, even for plain HTTP. An error means that there is one
         // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let no_redirects = reqwest::redirect::Policy::none();
-        let client = Client::builder().no_proxy().redirect(no_redirects).timeout(PATIENCE).build().unwrap();
-        Doors { url, sandbox_url, api_key: None, client }
+        Doors { url, sandbox_url, api_key: None, client: client_builder().build().unwrap() }
+    }
+
+    /// A client like the one that sends these requests.
+    pub(crate) fn http(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A client whose requests come from this address.
+    pub(crate) fn http_of(&self, address: [u8; 4]) -> Client {
+        client_builder().local_address(IpAddr::from(address)).build().unwrap()
     }
 
     /// The same addresses, used with this API key.
@@ -304,6 +313,10 @@ impl Doors {
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<i64>().ok());
         value.unwrap_or_default()
     }
+}
+
+fn client_builder() -> ClientBuilder {
+    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE)
 }
 
 async fn send(request: RequestBuilder) -> HttpAnswer {

@@ -21,6 +21,7 @@ pub(crate) mod filling;
 pub(crate) mod fixture;
 pub(crate) mod forwarder;
 pub(crate) mod front;
+pub(crate) mod gateway_calls;
 pub(crate) mod installation;
 pub(crate) mod job_log;
 pub(crate) mod listening;
