@@ -53,6 +53,8 @@ async fn main() {
 }
 
 fn refuse(why: &str) -> ! {
-    eprintln!("{why}; say some of: up servers webhook burst jobs rest workers siege grown soak, --quick, --json FILE");
+    eprintln!(
+        "{why}; say some of: up servers webhook calls burst jobs rest workers siege grown soak, --quick, --json FILE"
+    );
     std::process::exit(USAGE)
 }

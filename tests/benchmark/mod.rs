@@ -12,6 +12,7 @@ use report::Section;
 use setup::Setup;
 
 mod burst;
+mod calls;
 mod grown;
 mod jobs;
 mod limits;
@@ -36,6 +37,8 @@ pub(crate) enum Part {
     Servers,
     /// The webhook at a steady rate, with all parts running and with some away.
     Webhook,
+    /// The calls of Payme and Click at a steady rate, and what a call costs that proves nothing.
+    Calls,
     /// The webhook while no worker runs, and the settlement afterwards.
     Burst,
     /// The cost of a job without its work.
@@ -55,10 +58,11 @@ pub(crate) enum Part {
 impl Part {
     /// All parts that take minutes.
     #[allow(dead_code, reason = "the tests have no use for it")]
-    pub(crate) const USUAL: [Part; 9] = [
+    pub(crate) const USUAL: [Part; 10] = [
         Part::Up,
         Part::Servers,
         Part::Webhook,
+        Part::Calls,
         Part::Burst,
         Part::Jobs,
         Part::Rest,
@@ -74,6 +78,7 @@ impl Part {
             "up" => Part::Up,
             "servers" => Part::Servers,
             "webhook" => Part::Webhook,
+            "calls" => Part::Calls,
             "burst" => Part::Burst,
             "jobs" => Part::Jobs,
             "rest" => Part::Rest,
@@ -179,6 +184,7 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
             Part::Up => vec![day(Setup::embedded().await, extent).await],
             Part::Servers => vec![day(Setup::servers(2).await, extent).await],
             Part::Webhook => vec![webhook::measure(extent).await],
+            Part::Calls => calls::measure(extent).await,
             Part::Burst => burst::measure(extent).await.into(),
             Part::Jobs => jobs::measure(extent).await,
             Part::Rest => vec![rest::measure(extent).await],
@@ -300,6 +306,18 @@ mod tests {
         assert_eq!(report.matches("| 256 clients |").count(), 2, "{report}");
         assert!(report.contains("\n| callbacks that wait | orders paid a second"), "{report}");
         let measured = json["measured"].as_array().unwrap();
+        assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_benchmark_measures_the_calls_of_payme_and_click() {
+        let Report { text: report, json, .. } = run(&[Part::Calls], Extent::QUICK).await;
+
+        for call in ["CheckPerformTransaction", "CreateTransaction", "PerformTransaction", "Prepare", "Complete"] {
+            assert!(report.contains(&format!("\n| 20 a second | {call} | 4 | 0 | ")), "{report}");
+        }
+        let measured = json["measured"].as_array().unwrap();
+        assert_eq!(measured.len(), 9, "{measured:?}");
         assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
     }
 

@@ -144,10 +144,17 @@ impl Setup {
 
 /// A PostgreSQL that survives a power cut, a Redis that keeps a file, and an installation on them with its tables.
 pub(super) async fn safe_servers() -> (PrivatePostgres, RunningInstallation) {
+    safe_servers_with(&[]).await
+}
+
+/// Like [`safe_servers`], with settings for every process of the installation.
+pub(super) async fn safe_servers_with(
+    of_processes: &[(&'static str, &'static str)],
+) -> (PrivatePostgres, RunningInstallation) {
     let settings = ["fsync=on", "full_page_writes=on", "shared_preload_libraries=pg_stat_statements"];
     let postgres = PrivatePostgres::start_with(&settings).await;
     let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
-    let installation = RunningInstallation::on(postgres.url(), redis, &[]).await;
+    let installation = RunningInstallation::on(postgres.url(), redis, of_processes).await;
     installation.execute("create extension pg_stat_statements").await;
     installation.migrate().await;
     (postgres, installation)
