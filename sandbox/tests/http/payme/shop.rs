@@ -190,14 +190,19 @@ impl PaymeScene {
 
     /// Waits until the only receipt is in this state of a transaction.
     pub(crate) async fn wait_for(&self, state: i64) -> Value {
+        self.wait_until("state", state).await
+    }
+
+    /// The receipt, once this field of it has this value.
+    pub(crate) async fn wait_until(&self, field: &str, value: i64) -> Value {
         for _ in 0..1_000 {
             let receipt = self.receipt().await;
-            if receipt["state"] == state {
+            if receipt[field] == value {
                 return receipt;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("it never came to the state {state}: {}", self.receipt().await);
+        panic!("its {field} never came to be {value}: {}", self.receipt().await);
     }
 }
 
