@@ -4,6 +4,7 @@
 mod admission;
 mod audit;
 mod benchmark;
+mod browser_choice;
 mod browser_story;
 mod check_click;
 mod check_payme;

@@ -88,6 +88,8 @@ pub struct ApiContext {
     pub public_url: PublicUrl,
     /// How long an order can be paid whose link is made here.
     pub payment_ttl: Duration,
+    /// How long a customer may take to choose how to pay.
+    pub link_ttl: Duration,
     /// The role of this process, `up` or `api`.
     pub role: &'static str,
 }
@@ -103,6 +105,7 @@ struct Api {
     unproven: PerGateway<webhook::UnprovenLimit>,
     signed_log: PerGateway<webhook::SignedCallbackLog>,
     links: FairShares,
+    availability: pay_page::Availability,
     payme: webhook::payme::PaymePlaces,
     click: PerAccount<webhook::click::ClickPlaces>,
 }
@@ -121,6 +124,7 @@ impl Api {
             unproven: PerGateway::new(webhook::UnprovenLimit::default),
             signed_log: PerGateway::new(webhook::SignedCallbackLog::default),
             links: FairShares::new(),
+            availability: pay_page::Availability::default(),
             payme: webhook::payme::PaymePlaces::default(),
             click: PerAccount::default(),
         }
@@ -155,7 +159,7 @@ fn everything(api: &Arc<Api>) -> RouteTable {
         .get("/docs", Audience::Docs, docs.clone())
         .get("/docs/", Audience::Docs, docs)
         .api("/api", orders::service(api))
-        .get("/pay/:token", Audience::PayPage, pay_page::get_pay_page)
+        .page_with_form("/pay/:token", Audience::PayPage, pay_page::get_pay_page, pay_page::post_choice)
         .get("/pay/:token/return", Audience::PayPage, pay_page::get_return_page)
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use domain::id::{OrderId, OrderToken};
-use domain::order::NewOrder;
+use domain::money::Tiyin;
+use domain::order::Language;
 use domain::terms::LinkOrigin;
 use domain::time::millis;
 use gateway::Gateway;
@@ -76,7 +77,8 @@ impl OrderApi {
     /// Make an order
     ///
     /// The answer has an address where the customer can pay: the gateway's page if it was ready in time, otherwise a
-    /// page of ours that forwards to it as soon as it is ready. You can send the customer to either at once.
+    /// page of ours that forwards to it as soon as it is ready. You can send the customer to either at once. Where your shop
+    /// has several accounts and the body names no `payment_type`, the customer chooses one on our page.
     #[oai(path = "/orders/create", method = "post", operation_id = "createOrder")]
     async fn create_order(
         &self,
@@ -91,10 +93,14 @@ impl OrderApi {
         let wait = LinkWait::begin(api);
         let store = &api.context.store;
         let keys = fair_share::names(&api.context.settings.keys);
-        let gateway = api.context.gateways.get(&new_order.gateway);
+        let gateway = new_order.account.as_ref().and_then(|account| api.context.gateways.get(&account.gateway));
         let created = match gateway.filter(|gateway| gateway.terms().link == LinkOrigin::Local) {
+            _ if new_order.account.is_none() => {
+                let choice_ttl_ms = millis(api.context.link_ttl);
+                orders::create_for_choice(store, &new_order, key.as_ref(), choice_ttl_ms).await
+            }
             Some(gateway) => {
-                let link = local_link(api, gateway, &new_order);
+                let link = local_link(api, gateway, new_order.amount, new_order.language);
                 orders::create_linked(store, &new_order, key.as_ref(), &link).await
             }
             None => {
@@ -197,10 +203,9 @@ impl OrderApi {
     }
 }
 
-/// The payment link of a new order, of a gateway that makes its links without a call.
-fn local_link(api: &Api, gateway: &Gateway, order: &NewOrder) -> LocalLink {
+/// The payment link of an order, of a gateway that makes its links without a call.
+pub(crate) fn local_link(api: &Api, gateway: &Gateway, amount: Tiyin, language: Language) -> LocalLink {
     let (gateway, public_url) = (gateway.clone(), api.context.public_url.clone());
-    let (amount, language) = (order.amount, order.language);
     let write = move |order_id: OrderId, token: &OrderToken| {
         let page = format!("{public_url}/pay/{}", token.as_str());
         // Our own page is the link of a gateway that makes none.

@@ -4,43 +4,28 @@
 //! page again and replace its content, so that a proxy's error page never replaces it. The content is decided here
 //! only.
 
-use std::sync::LazyLock;
-
-use askama::Template;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use domain::id::OrderToken;
-use domain::order::{Language, Order, OrderStatus};
+use domain::order::{Language, OrderStatus};
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::web::Path;
 use poem::{Request, Response, handler};
-use sha2::{Digest, Sha256};
 use store::orders;
 use tracing::warn;
 
-use crate::orders::{OrderAnswer, event_id};
-use crate::problem::{Problem, ProblemType};
-use crate::{Api, SharedApi};
+use crate::SharedApi;
+use crate::problem::Problem;
 
+mod availability;
+mod choice;
 mod labels;
+mod rendering;
 pub(crate) mod words;
 
-use labels::{Labels, written_amount};
-use words::{Situation, Words};
-
-/// The page's style and script. They stand in the page itself, and the content security policy has their hashes.
-const STYLE: &str = include_str!("../templates/page.css");
-const SCRIPT: &str = include_str!("../templates/page.js");
-
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
-    format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
-    )
-});
+pub(crate) use availability::Availability;
+pub(crate) use choice::post_choice;
+use choice::{choice_page, see_other};
+pub(crate) use rendering::problem_page;
+use rendering::{PageLinks, PageSettings, ReloadAs, order_of, page};
+use words::Situation;
 
 /// Forwards to the gateway's page as soon as there is one; until then, or when the order has ended, shows a page.
 ///
@@ -53,22 +38,73 @@ pub(crate) async fn get_pay_page(
     Path(token): Path<String>,
 ) -> Result<Response, Problem> {
     let order = order_of(&api, &token).await?;
-    let situation = Situation::of(&order, api.context.store.now_ms());
-    let settings = PageSettings { events_root: "..", refresh_s: 2, asks_anew: false };
-    let forwards = situation == Situation::Open;
-    match &order.payment_url {
-        // 303 See Other, and not cached: a later link of the same order may be a different one.
-        Some(url) if forwards && ReloadedBy::of(request) != Some(ReloadedBy::Script) => Ok(Response::builder()
-            .status(StatusCode::SEE_OTHER)
-            .header(header::LOCATION, url)
-            .header(header::CACHE_CONTROL, "no-store")
-            .finish()),
-        url => {
-            // A script cannot follow a redirection to another host, so the page names the address.
-            let forward = url.as_deref().filter(|_| forwards);
-            let pay = url.as_deref().filter(|_| situation == Situation::Declined);
-            Ok(page(&order, &api, situation, &settings, PageLinks { forward, pay }))
+    let now_ms = api.context.store.now_ms();
+    let (situation, asks) = (Situation::of(&order, now_ms), Asks::of(request));
+    let reloaded_by = ReloadedBy::of(request);
+    match asks {
+        Asks::Page if situation == Situation::Choosing => return Ok(see_other(&token, "?choose")),
+        Asks::Choice if order.takes_choice_at(now_ms) => return Ok(choice_page(&api, &order, None).await),
+        Asks::Page | Asks::Chosen | Asks::Choice | Asks::Refused => (),
+    }
+    let settings = PageSettings { events_root: "..", refresh_s: 2, reload: ReloadAs::Page };
+    let (url, forwards) = (order.payment_url.as_deref(), situation == Situation::Open);
+    let choose = (order.account.is_some() && order.takes_choice_at(now_ms)).then_some(CHOOSE);
+    let wanted_choice = matches!(asks, Asks::Choice | Asks::Refused);
+    let choice_is_over = order.status == OrderStatus::Pending && situation != Situation::Late && wanted_choice;
+    match url {
+        _ if choice_is_over => {
+            let links = PageLinks { pay: url.filter(|_| forwards), ..PageLinks::default() };
+            let settings = PageSettings { reload: ReloadAs::Refused, ..settings };
+            Ok(page(&order, &api, Situation::ChoiceIsOver, &settings, links))
         }
+        // 303 See Other, and not cached: a later link of the same order may be a different one. A form's answer leads to a
+        // page first.
+        Some(url) if forwards && reloaded_by != Some(ReloadedBy::Script) && asks != Asks::Chosen => {
+            Ok(Response::builder()
+                .status(StatusCode::SEE_OTHER)
+                .header(header::LOCATION, url)
+                .header(header::CACHE_CONTROL, "no-store")
+                .finish())
+        }
+        // A script cannot follow a redirection to another host, so the page names the address.
+        Some(url) if forwards && asks == Asks::Chosen => {
+            let links = PageLinks { forward: Some(url), pay: Some(url), choose, ..PageLinks::default() };
+            Ok(page(&order, &api, Situation::MakingLink, &settings, links))
+        }
+        url => {
+            let forward = url.filter(|_| forwards);
+            let pay = url.filter(|_| situation == Situation::Declined);
+            Ok(page(&order, &api, situation, &settings, PageLinks { forward, pay, choose, ..PageLinks::default() }))
+        }
+    }
+}
+
+/// The choice, from the page of the order.
+const CHOOSE: &str = "?choose";
+
+/// What a visit of the page asks for, as its query says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// The page as it is.
+    Page,
+    /// To lead on after a choice.
+    Chosen,
+    /// To choose, for the first time or anew.
+    Choice,
+    /// Why a choice was refused.
+    Refused,
+}
+
+impl Asks {
+    fn of(request: &Request) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        let asked = query.split('&').find_map(|pair| match pair {
+            "chosen" => Some(Asks::Chosen),
+            "choose" => Some(Asks::Choice),
+            "refused" => Some(Asks::Refused),
+            _ => None,
+        });
+        asked.unwrap_or(Asks::Page)
     }
 }
 
@@ -85,7 +121,7 @@ pub(crate) async fn get_return_page(
 ) -> Result<Response, Problem> {
     let mut order = order_of(&api, &token).await?;
     let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
-    let mut asks_anew = false;
+    let mut reload = ReloadAs::Page;
     // Only the customer's return is news; a reload of the page is not.
     if is_open && ReloadedBy::of(request).is_none() {
         match orders::hint_from_return_page(&api.context.store, order.id).await {
@@ -94,7 +130,7 @@ pub(crate) async fn get_return_page(
             Err(error) => {
                 // The page is correct without the hint; only the inquiry comes later.
                 warn!(order.id = %order.id, error = %error, "the return page of order {} could not record a hint: {error}", order.id);
-                asks_anew = true;
+                reload = ReloadAs::Visit;
             }
         }
     }
@@ -109,14 +145,11 @@ pub(crate) async fn get_return_page(
         Situation::Declined => order.payment_url.as_deref(),
         _ => None,
     };
-    let settings = PageSettings { events_root: "../..", refresh_s: 3, asks_anew };
-    Ok(page(&order, &api, situation, &settings, PageLinks { forward: None, pay }))
-}
-
-async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
-    let not_found = || Problem::new(ProblemType::NotFound, "no order has this page");
-    let token = OrderToken::parse(token).ok_or_else(not_found)?;
-    orders::find_by_token(&api.context.store, &token).await?.ok_or_else(not_found)
+    let settings = PageSettings { events_root: "../..", refresh_s: 3, reload };
+    let choose = format!("{ours}{CHOOSE}");
+    let takes_choice = order.takes_choice_at(api.context.store.now_ms());
+    let choose = Some(choose.as_str()).filter(|_| takes_choice);
+    Ok(page(&order, &api, situation, &settings, PageLinks { pay, choose, ..PageLinks::default() }))
 }
 
 /// How a page is being reloaded, as its query `again` says.
@@ -138,139 +171,6 @@ impl ReloadedBy {
             _ => None,
         })
     }
-
-    fn address(self) -> &'static str {
-        match self {
-            ReloadedBy::Browser => "?again=browser",
-            ReloadedBy::Script => "?again=script",
-        }
-    }
-}
-
-/// Reloads the page as if the customer opened it.
-const ANEW: &str = "?";
-
-/// The differences between the two pages.
-struct PageSettings {
-    /// The relative path from the page to the parent of `/api`; relative, so that it works behind any proxy.
-    events_root: &'static str,
-    refresh_s: u32,
-    /// Whether the reload counts as a visit of the customer, because this load could not do everything a first load
-    /// does.
-    asks_anew: bool,
-}
-
-/// The links of a page.
-#[derive(Default)]
-struct PageLinks<'a> {
-    /// The address to forward to at once.
-    forward: Option<&'a str>,
-    /// The address of the button to pay.
-    pay: Option<&'a str>,
-}
-
-#[derive(Template)]
-#[template(path = "page.html")]
-struct Page<'a> {
-    language: Language,
-    words: Words,
-    labels: Labels,
-    style: &'static str,
-    script: &'static str,
-    /// For the script and for tests; empty on a page without an order.
-    status: &'a str,
-    tone: &'static str,
-    /// How the page reloads; `None` if nothing more will change.
-    again: Option<Reload>,
-    /// The address of the events that tell the script that the page is outdated.
-    events: Option<String>,
-    /// The id of the event that this page corresponds to.
-    event_id: String,
-    order: Option<&'a Order>,
-    amount: String,
-    links: PageLinks<'a>,
-    /// Whether the page asks the customer to pay.
-    asks_to_pay: bool,
-}
-
-/// How a page reloads.
-struct Reload {
-    seconds: u32,
-    by_browser: &'static str,
-    by_script: &'static str,
-}
-
-fn page(order: &Order, api: &Api, situation: Situation, settings: &PageSettings, links: PageLinks<'_>) -> Response {
-    let follows = !order.status.is_final();
-    let events = format!("{}/api/orders/{}/events?token={}", settings.events_root, order.id, order.token.as_str());
-    let answer = OrderAnswer::for_customer(order, &api.context.public_url, api.context.store.now_ms());
-    let (by_browser, by_script) = match settings.asks_anew {
-        true => (ANEW, ANEW),
-        false => (ReloadedBy::Browser.address(), ReloadedBy::Script.address()),
-    };
-    let asks_to_pay = matches!(situation, Situation::Unpaid | Situation::Declined);
-    // A page that asks the customer to act reloads less often, so that it can be read in peace.
-    let seconds = if asks_to_pay { settings.refresh_s * 4 } else { settings.refresh_s };
-    render(
-        StatusCode::OK,
-        &Page {
-            language: order.language,
-            words: situation.words(order.language),
-            labels: Labels::of(order.language),
-            style: STYLE,
-            script: SCRIPT,
-            status: order.status.as_str(),
-            tone: situation.tone(),
-            again: follows.then_some(Reload { seconds, by_browser, by_script }),
-            events: follows.then_some(events),
-            event_id: event_id(&answer),
-            order: Some(order),
-            amount: written_amount(order.language, order.amount),
-            links,
-            asks_to_pay,
-        },
-    )
-}
-
-/// A problem as a page for a customer's browser.
-pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
-    // An unreadable address belongs to no order, and repeating the request would not help.
-    let (status, situation, again) = match problem.status_code() {
-        StatusCode::METHOD_NOT_ALLOWED => (StatusCode::METHOD_NOT_ALLOWED, Situation::Unknown, None),
-        status if status.is_client_error() => (StatusCode::NOT_FOUND, Situation::Unknown, None),
-        status => (status, Situation::Unavailable, Some(Reload { seconds: 5, by_browser: ANEW, by_script: ANEW })),
-    };
-    let mut response = render(
-        status,
-        &Page {
-            language,
-            words: situation.words(language),
-            labels: Labels::of(language),
-            style: STYLE,
-            script: SCRIPT,
-            status: "",
-            tone: situation.tone(),
-            again,
-            events: None,
-            event_id: String::new(),
-            order: None,
-            amount: String::new(),
-            links: PageLinks::default(),
-            asks_to_pay: false,
-        },
-    );
-    problem.write_headers(&mut response);
-    response
-}
-
-fn render(status: StatusCode, page: &Page<'_>) -> Response {
-    // Rendering into a string fails only if the template has a defect, which the tests would show.
-    let html = page.render().unwrap_or_default();
-    Response::builder()
-        .status(status)
-        .content_type("text/html; charset=utf-8")
-        .header(header::CONTENT_SECURITY_POLICY, POLICY.as_str())
-        .body(html)
 }
 
 /// The first language of `Accept-Language` that we support; for pages without an order.

@@ -167,6 +167,18 @@ impl RouteTable {
         RouteTable { routes: self.routes.at(pattern, post(handler)), ..self }
     }
 
+    /// Serves `GET` with a page, and `POST` with what its form does.
+    pub(crate) fn page_with_form<P, F>(mut self, pattern: &str, audience: Audience, page: P, form: F) -> Self
+    where
+        P: IntoEndpoint,
+        P::Endpoint: 'static,
+        F: IntoEndpoint,
+        F::Endpoint: 'static,
+    {
+        self.entries.0.push(RouteEntry::new(pattern, format!("{READ}, {}", Method::POST), audience));
+        RouteTable { routes: self.routes.at(pattern, get(page).post(form)), ..self }
+    }
+
     /// Serves every method: the handler itself answers those that are not its own.
     pub(crate) fn any<E>(mut self, pattern: &str, audience: Audience, handler: E) -> Self
     where

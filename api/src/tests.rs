@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
 mod auth;
+mod choice;
 mod cross_origin;
 mod decisions;
 mod description;

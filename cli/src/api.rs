@@ -69,6 +69,7 @@ pub(crate) fn start(
         callback_addresses: config.callback_addresses.clone(),
         public_url: config.address.public_url.clone(),
         payment_ttl: config.payment_time.payment_ttl,
+        link_ttl: config.payment_time.link_ttl,
     };
     let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.shutdown.grace);
     parts.start("order API", async move {

@@ -210,7 +210,7 @@ impl<'a> Audit<'a> {
         // An order of an account that is not asked is compared with no answer at all.
         let elsewhere = GatewayIdentity(String::new());
         let examine = |record: &OrderRecord| {
-            let of_order = |word: &GatewayWord| *word.identity() == record.order.gateway;
+            let of_order = |word: &GatewayWord| record.order.is_of(word.identity());
             let asked = self.words.iter().zip(&answers).find(|(word, _)| of_order(word));
             let against = match asked {
                 Some((word, words)) => Against { gateway: word.identity(), store_id: word.store_id(), words, now_ms },
@@ -240,7 +240,7 @@ impl<'a> Audit<'a> {
             for record in orders {
                 with_row.extend(record.transactions.iter().filter(|row| row.gateway == ours));
                 let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
-                let payer = record.order.transaction_id.filter(|_| is_paid && record.order.gateway == ours);
+                let payer = record.order.transaction_id.filter(|_| is_paid && record.order.is_of(&ours));
                 without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));
             }
             let mut answers = word.about_strangers(&without_row).await?;

@@ -103,12 +103,14 @@ struct OrderView {
     amount: String,
     refunded_amount: String,
     product_name: String,
-    payment_type: &'static str,
+    /// Null until the customer has chosen one.
+    payment_type: Option<&'static str>,
     reference: Option<String>,
     /// The shop that sells.
     shop: String,
     api_key_name: String,
-    gateway: String,
+    /// Null until the customer has chosen one.
+    gateway: Option<String>,
     transaction_id: Option<TransactionId>,
     allowed_transaction_id: Option<TransactionId>,
     payment_url: Option<String>,
@@ -120,6 +122,7 @@ struct OrderView {
 impl From<Order> for OrderView {
     fn from(order: Order) -> Self {
         let must_look = order.is_before_a_person();
+        let payment_type = order.payment_type();
         OrderView {
             order_id: order.id,
             status: order.status.as_str(),
@@ -130,14 +133,18 @@ impl From<Order> for OrderView {
             amount: order.amount.to_string(),
             refunded_amount: som(order.refunded_amount),
             product_name: order.product_name,
-            payment_type: order.payment_type.as_str(),
+            payment_type: payment_type.map(PaymentType::as_str),
             reference: order.reference,
             shop: order.shop.to_string(),
             api_key_name: order.api_key_name,
-            gateway: order.gateway.0,
+            gateway: order.account.map(|account| account.gateway.0),
             transaction_id: order.transaction_id,
             allowed_transaction_id: order.allowed_transaction_id,
-            payment_url: order.payment_url.map(|url| without_return_address(order.payment_type, url)),
+            payment_url: order
+                .payment_url
+                .as_ref()
+                .zip(payment_type)
+                .map(|(url, payment_type)| without_return_address(payment_type, url)),
             created_at: rfc3339(order.created_at_ms),
             expires_at: order.expires_at_ms.map(rfc3339),
             final_at: order.final_at_ms.map(rfc3339),
@@ -327,14 +334,14 @@ impl Story {
 }
 
 /// The gateway's page without where it sends the customer back to: that address holds the order's token.
-fn without_return_address(payment_type: PaymentType, payment_url: String) -> String {
+fn without_return_address(payment_type: PaymentType, payment_url: &str) -> String {
     let before = match payment_type {
         PaymentType::Atmos => payment_url.split_once("&redirectLink="),
         PaymentType::Click => payment_url.split_once("&return_url="),
         // All that the link says is in one word of Base64.
         PaymentType::Payme => payment_url.rsplit_once('/'),
     };
-    before.map_or(payment_url.as_str(), |(page, _)| page).to_owned()
+    before.map_or(payment_url, |(page, _)| page).to_owned()
 }
 
 impl OrderView {
@@ -362,7 +369,10 @@ impl OrderView {
         if let Some(reference) = &self.reference {
             lines.push(format!("  reference  {}", plain(reference)));
         }
-        lines.push(format!("  gateway    {}, transaction {}", self.gateway, number(self.transaction_id)));
+        lines.push(match &self.gateway {
+            Some(gateway) => format!("  gateway    {gateway}, transaction {}", number(self.transaction_id)),
+            None => "  gateway    the customer has not chosen one yet".to_owned(),
+        });
         lines.push(format!("  link       {}", self.payment_url.as_deref().map_or("-".to_owned(), plain)));
         lines.push(format!("  made       {}", self.created_at));
         lines.push(format!("  expires    {}", self.expires_at.as_deref().unwrap_or("-")));

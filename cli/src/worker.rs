@@ -114,6 +114,7 @@ pub(crate) fn context(config: &Config, store: Store, gateways: Gateways) -> Work
         public_url: config.address.public_url.clone(),
         settings: config.worker.clone(),
         payment_ttl: config.payment_time.payment_ttl,
+        link_ttl: config.payment_time.link_ttl,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use domain::gateway_rate::GatewayRate;
 use domain::id::{OrderId, OrderToken};
-use domain::order::{GatewayIdentity, NewOrder, Order, OrderStatus};
+use domain::order::{GatewayIdentity, NewOrder, Order, OrderAccount, OrderStatus};
 use domain::secret::Secret;
 use gateway::coordination::BreakerState;
 use gateway::{AccountSettings, Gateways};
@@ -141,6 +141,7 @@ impl<'a> WorkerOfAccounts<'a> {
             gateways: gateways.clone(),
             public_url: "http://127.0.0.1/".parse().unwrap(),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
             settings: config::defaults().unwrap(),
         };
         let (queue, stop) = (Queue::Local(LocalQueue::default()), CancellationToken::new());
@@ -204,7 +205,8 @@ impl<'a> WorkerOfAccounts<'a> {
 
 /// An order of this account: at Atmos a new one, at Click one that its customer has paid and that Click has told us about.
 async fn order(f: &Fixture, of: &GatewayOfTest) -> Order {
-    let new = NewOrder { gateway: of.identity(), payment_type: of.account.payment_type(), ..new_order() };
+    let account = OrderAccount { payment_type: of.account.payment_type(), gateway: of.identity() };
+    let new = NewOrder { account: Some(account), ..new_order() };
     let created = match of.sort {
         AccountSort::Atmos => orders::create(&f.store, &new, None).await.unwrap(),
         AccountSort::Click => {

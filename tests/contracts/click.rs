@@ -8,7 +8,7 @@ use std::time::Duration;
 use api::{ApiContext, ApiSettings, CallbackAddresses};
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken};
-use domain::order::{NewOrder, Order, OrderStatus, PaymentType};
+use domain::order::{NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use domain::secret::Secret;
 use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
@@ -107,6 +107,7 @@ impl Webhook {
             shops: Shops::from_iter(shops),
             notice: Notice::start(&f.store, None, &ends),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
             store: f.store.clone(),
             gateways: Gateways::new([Gateway::Click(gateway.clone()), Gateway::Click(of_branch)]),
             queue: Queue::Local(LocalQueue::default()),
@@ -142,7 +143,7 @@ impl Webhook {
         let write = |id: OrderId, _: &OrderToken| format!("https://my.click.example/{id}");
         let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
         let gateway = self.gateway.identity().clone();
-        let new = NewOrder { payment_type: PaymentType::Click, gateway, ..new_order() };
+        let new = NewOrder { account: Some(OrderAccount { payment_type: PaymentType::Click, gateway }), ..new_order() };
         match orders::create_linked(&self.f.store, &new, None, &link).await.unwrap() {
             Created::New(order) => order,
             other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use audit::{Against, Severity, Word};
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, QueueName};
-use domain::order::{NewOrder, Order};
+use domain::order::{NewOrder, Order, OrderAccount};
 use domain::transaction::{StoredTransaction, TransactionReport, TransactionState};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -148,8 +148,9 @@ async fn audit_finds_nothing(
 async fn linked_order(f: &Fixture, account: &CalledAccount) -> Order {
     let write = |id: OrderId, _: &OrderToken| format!("http://gateway/{id}");
     let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
-    let (payment_type, gateway) = (payment_type(account), account.gateway.clone());
-    match orders::create_linked(&f.store, &NewOrder { payment_type, gateway, ..new_order() }, None, &link).await {
+    let account = OrderAccount { payment_type: payment_type(account), gateway: account.gateway.clone() };
+    let new = NewOrder { account: Some(account), ..new_order() };
+    match orders::create_linked(&f.store, &new, None, &link).await {
         Ok(Created::New(order)) => order,
         other => panic!("{other:?}"),
     }

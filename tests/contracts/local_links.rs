@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::id::{OrderId, OrderToken};
 use domain::job::{JobState, QueueName};
-use domain::order::{GatewayIdentity, NewOrder, Order, OrderStatus, PaymentType};
+use domain::order::{GatewayIdentity, NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use store::idempotency::IdempotencyKey;
 use store::kinds;
 use store::orders::{self, Created, LocalLink};
@@ -26,7 +26,7 @@ fn link() -> LocalLink {
 
 fn payme_order() -> NewOrder {
     let gateway = GatewayIdentity("sandbox-payme:64a1f0c2b7e8d9034f5a6b7c".into());
-    NewOrder { payment_type: PaymentType::Payme, gateway, ..new_order() }
+    NewOrder { account: Some(OrderAccount { payment_type: PaymentType::Payme, gateway }), ..new_order() }
 }
 
 async fn linked(f: &Fixture, key: Option<&IdempotencyKey>) -> Order {

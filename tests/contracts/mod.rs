@@ -4,6 +4,7 @@ mod admission;
 mod attempts;
 mod callbacks;
 mod calls;
+mod choosing;
 mod click;
 mod clock;
 mod connections;

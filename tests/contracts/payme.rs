@@ -9,7 +9,7 @@ use api::{ApiContext, ApiSettings, CallbackAddresses};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use domain::id::{OrderId, OrderToken};
-use domain::order::{NewOrder, Order, OrderStatus, PaymentType};
+use domain::order::{NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use domain::secret::Secret;
 use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
@@ -111,6 +111,7 @@ impl Webhook {
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
             role: "api",
         };
         Webhook { f, endpoint: api::routes(context), gateway, _ends: ends }
@@ -168,7 +169,7 @@ impl Webhook {
         let write = |id: OrderId, _: &OrderToken| format!("https://checkout.example/{id}");
         let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
         let gateway = self.gateway.identity().clone();
-        let new = NewOrder { payment_type: PaymentType::Payme, gateway, ..new_order() };
+        let new = NewOrder { account: Some(OrderAccount { payment_type: PaymentType::Payme, gateway }), ..new_order() };
         match orders::create_linked(&self.f.store, &new, None, &link).await.unwrap() {
             Created::New(order) => order,
             other => panic!("{other:?}"),
@@ -197,6 +198,7 @@ impl Webhook {
             public_url: "http://shop.test/".parse().unwrap(),
             settings: config::defaults().unwrap(),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
         };
         let queues = WorkerOptions::ALL_QUEUES.to_vec();
         let options = WorkerOptions { slots: 4, queues, stop_grace: Duration::from_secs(1) };

@@ -101,6 +101,7 @@ fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
         public_url: "http://127.0.0.1/".parse().unwrap(),
         settings: defaults().unwrap(),
         payment_ttl: Duration::from_secs(1_800),
+        link_ttl: Duration::from_secs(86_400),
     };
     let options =
         WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };

@@ -26,6 +26,15 @@ pub(crate) struct Browser {
     profile: TempDir,
 }
 
+/// A rectangle of the page, in CSS pixels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ElementPlace {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+}
+
 impl Browser {
     pub(crate) async fn start() -> Browser {
         Browser::start_with(json!({})).await
@@ -141,6 +150,20 @@ impl Browser {
     pub(crate) async fn picture(&self, css: &str, path: &Path) {
         let image = text_of(self.with_element(css, Method::GET, "screenshot", Value::Null).await);
         std::fs::write(path, BASE64_STANDARD.decode(image).unwrap()).unwrap();
+    }
+
+    /// Where an element stands in the page, in CSS pixels.
+    pub(crate) async fn place(&self, css: &str) -> ElementPlace {
+        let rect = self.with_element(css, Method::GET, "rect", Value::Null).await;
+        let read = |name: &str| rect[name].as_f64().unwrap();
+        ElementPlace { left: read("x"), top: read("y"), width: read("width"), height: read("height") }
+    }
+
+    /// Shows pages as on a screen of this size, in CSS pixels.
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
+        self.command(Method::POST, "goog/cdp/execute", command).await;
     }
 
     /// Closes the browser cleanly. Dropping it also closes it, but less gently.

@@ -62,6 +62,7 @@ impl Working {
             public_url: "http://127.0.0.1/".parse().unwrap(),
             settings: defaults().unwrap(),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
         };
         let options = WorkerOptions { slots: 4, queues: queues.to_vec(), stop_grace: Duration::from_secs(1) };
         let queue = Queue::Local(LocalQueue::default());

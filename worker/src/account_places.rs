@@ -116,7 +116,7 @@ impl AccountPlaces {
         queue: QueueName,
         now_ms: i64,
     ) -> Result<Option<AccountPlace>, Done> {
-        let Some(places) = self.of_account.get(&order.gateway) else { return Ok(None) };
+        let Some(places) = order.gateway().and_then(|account| self.of_account.get(account)) else { return Ok(None) };
         let permit = match places.free() {
             Some(permit) => Some(permit),
             None => places.wait(slot).await,

@@ -29,21 +29,23 @@ const WARNINGS_PER_MINUTE: u32 = 20;
 /// The warnings of this process.
 static WARNINGS: LazyLock<LineBudget> = LazyLock::new(|| LineBudget::new(WARNINGS_PER_MINUTE));
 
-/// The account of this order; `None` if only another process can ask about it.
+/// The account of this order; `None` if only another process can ask about it, or if its customer has not chosen one.
 pub(crate) fn gateway_of<'a>(context: &'a WorkerContext, order: &Order) -> Option<&'a Gateway> {
-    context.gateways.get(&order.gateway)
+    context.gateways.get(order.gateway()?)
 }
 
 /// Gives a job of such an order back, on the queue on which it belongs.
 pub(crate) async fn give_back(context: &WorkerContext, order: &Order, queue: QueueName) -> Result<Done, StoreError> {
     let (store, id) = (&context.store, order.id);
     let now_ms = store.now_ms();
-    if processes::has_worker_of(store, &order.gateway).await? {
-        debug!(order.id = %id, gateway = %order.gateway, "order {id} belongs to another worker's gateway account");
+    // No job asks about an order whose customer has not chosen an account.
+    let Some(gateway) = order.gateway() else { return Ok(Done::NothingToDo) };
+    if processes::has_worker_of(store, gateway).await? {
+        debug!(order.id = %id, %gateway, "order {id} belongs to another worker's gateway account");
         return Ok(Done::Snooze { until_ms: now_ms + HANDED_BACK_MS, queue });
     }
     if may_warn() {
-        warn!(order.id = %id, gateway = %order.gateway, "order {id} belongs to a gateway account that no living worker has");
+        warn!(order.id = %id, %gateway, "order {id} belongs to a gateway account that no living worker has");
     }
     if order.status.is_final() && queue == QueueName::Background {
         return Ok(Done::Snooze { until_ms: now_ms + LATE_INQUIRY_WAIT_MS, queue });

@@ -59,6 +59,8 @@ pub struct WorkerContext {
     pub settings: WorkerSettings,
     /// How long an order can be paid, from its first link on.
     pub payment_ttl: Duration,
+    /// How long an order lives without a link.
+    pub link_ttl: Duration,
 }
 
 /// How much a worker takes on.

@@ -15,10 +15,6 @@ config::settings! {
         #[env("TASDIQ_WORKER_LISTEN", default = "127.0.0.1:8001", check = values::listen(8001))]
         pub listen: SocketAddr,
 
-        /// How long an order lives without a link, in hours; 1 to 720.
-        #[env("TASDIQ_LINK_TTL_HOURS", default = "24", check = values::hours(1..=720))]
-        pub link_ttl: Duration,
-
         // Quick while a customer waits, then ever slower; `docs/internals/orders-way.md` names the cost.
         /// When to ask the gateway about an order, in seconds after the last hint; the last repeats.
         #[env(

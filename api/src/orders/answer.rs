@@ -17,10 +17,10 @@ use crate::or_null::OrNull;
 pub(crate) struct CreatedOrder {
     /// The order's number.
     order_id: i64,
-    /// The page where the customer pays; once the order can no longer be paid, a page of ours that shows its status.
+    /// The page where the customer pays, or chooses how to pay; once the order can no longer be paid, a page of ours that shows its status.
     payment_url: String,
-    /// How the customer pays.
-    payment_type: String,
+    /// How the customer pays; `null` until the customer has chosen it on the page at `payment_url`.
+    payment_type: OrNull<String>,
     /// Decimal soʻm.
     amount: String,
     /// `pending`, `confirming`, `paid`, `refunded`, `expired`, `canceled`, `failed` or `review`. Ship on `paid` only.
@@ -31,7 +31,8 @@ pub(crate) struct CreatedOrder {
     transaction_id: OrNull<i64>,
     /// RFC 3339, UTC.
     created_at: String,
-    /// RFC 3339, UTC; `null` until the gateway has made the payment page.
+    /// RFC 3339, UTC; `null` until the gateway has made the payment page. While the customer has not chosen how to pay, the end
+    /// of the time to choose.
     expires_at: OrNull<String>,
 }
 
@@ -102,7 +103,7 @@ impl CreatedOrder {
         CreatedOrder {
             order_id: order.id.0,
             payment_url: payment_url(order, public_url, now_ms),
-            payment_type: order.payment_type.to_string(),
+            payment_type: OrNull(order.payment_type().map(|payment_type| payment_type.to_string())),
             amount: order.amount.to_string(),
             status: order.status.to_string(),
             order_token: order.token.as_str().to_owned(),

@@ -1,7 +1,7 @@
 //! The body of `POST /api/orders/create`, parsed and checked once.
 
 use domain::money::{AmountFault, Tiyin};
-use domain::order::{GatewayIdentity, Language, NewOrder, PaymentType};
+use domain::order::{GatewayIdentity, Language, NewOrder, OrderAccount, PaymentType};
 use domain::shops::Shop;
 use domain::text;
 use domain::web_address;
@@ -34,17 +34,16 @@ impl OrderRequest {
     /// Each fault has a problem type of its own.
     pub(crate) fn parse(&self, api_key_name: String, shop: &Shop) -> Result<NewOrder, Problem> {
         let (product_name, amount) = (self.product_name()?, self.amount()?);
-        let (payment_type, gateway) = self.account(shop)?;
+        let account = self.account(shop)?;
         Ok(NewOrder {
             shop: shop.name.clone(),
             api_key_name,
             product_name,
             amount,
-            payment_type,
+            account,
             reference: self.reference()?,
             return_url: self.return_url(shop)?,
             language: self.language()?,
-            gateway,
         })
     }
 
@@ -57,19 +56,25 @@ impl OrderRequest {
         amount(self.0.required("amount")?)
     }
 
-    /// The shop's account that the payment type chooses. A shop with one account needs no `payment_type`.
-    fn account(&self, shop: &Shop) -> Result<(PaymentType, GatewayIdentity), Problem> {
+    /// The shop's account that the payment type chooses. Without a `payment_type` it is the shop's only account; `None` where it
+    /// has several, and the customer chooses.
+    fn account(&self, shop: &Shop) -> Result<Option<OrderAccount>, Problem> {
         let of_shop = |kind, what: String| {
             let types: Vec<&str> = shop.payment_types().map(PaymentType::as_str).collect();
             Problem::with_field(kind, "payment_type", what).member("payment_types", types)
         };
+        let account = |payment_type: PaymentType, gateway: &GatewayIdentity| OrderAccount {
+            payment_type,
+            gateway: gateway.clone(),
+        };
         let Some(raw) = self.0.raw("payment_type") else {
             let mut accounts = shop.accounts.iter();
             return match (accounts.next(), accounts.next()) {
-                (Some((payment_type, account)), None) => Ok((*payment_type, account.clone())),
-                _ => {
-                    let what = format!("the field `payment_type` is missing; your shop has {}", types_of(shop));
-                    Err(of_shop(ProblemType::MissingField, what))
+                (Some((payment_type, gateway)), None) => Ok(Some(account(*payment_type, gateway))),
+                (Some(_), Some(_)) => Ok(None),
+                (None, _) => {
+                    let what = "your shop has no account, so no order can be paid".to_owned();
+                    Err(of_shop(ProblemType::PaymentTypeWithoutGateway, what))
                 }
             };
         };
@@ -79,7 +84,7 @@ impl OrderRequest {
             return Err(Problem::with_field(ProblemType::UnknownPaymentType, "payment_type", what));
         };
         match shop.accounts.get(&payment_type) {
-            Some(account) => Ok((payment_type, account.clone())),
+            Some(gateway) => Ok(Some(account(payment_type, gateway))),
             None => {
                 let what = format!("your shop has no account for `{payment_type}`; it has {}", types_of(shop));
                 Err(of_shop(ProblemType::PaymentTypeWithoutGateway, what))
@@ -133,7 +138,7 @@ pub(crate) fn digest(order: &NewOrder) -> String {
     let canonical = json!([
         order.product_name,
         order.amount.get(),
-        order.payment_type,
+        order.account.as_ref().map(|account| account.payment_type),
         order.reference,
         order.return_url,
         order.language,
@@ -219,8 +224,8 @@ fn description() -> MetaSchema {
             (
                 "payment_type",
                 inline(one_of(
-                    "How the customer pays; your shop needs an account for it. It may be left out where your shop has one \
-                     account.",
+                    "How the customer pays; your shop needs an account for it. If it is left out, your shop's only account is \
+                     taken; where it has several, the customer chooses one on our page.",
                     names(PaymentType::ALL.iter().map(|payment_type| payment_type.as_str()).collect()),
                     None,
                 )),

@@ -32,6 +32,10 @@ impl<'a> LinkWait<'a> {
     /// The order as soon as it has a link or is no longer pending, or at the end of the wait.
     pub(crate) async fn until_linked(self, order: Order) -> Order {
         let Some((_permit, since)) = self.slot else { return order };
+        // The customer chooses first, and needs our own page for it.
+        if order.account.is_none() {
+            return order;
+        }
         let followed = self.api.context.notice.follow(order.id, since);
         let began = Instant::now();
         let end = began + self.api.context.settings.link_wait;

@@ -139,11 +139,11 @@ impl RefundApi {
         let api = &self.0;
         let order = key_holder.order(api, OrderId(order_id.0)).await?;
         let reason = request.parse(&order)?;
-        let is_elsewhere = order.status == OrderStatus::Paid && !api.context.gateways.has(&order.gateway);
-        let has_worker =
-            async || processes::has_worker_of(&api.context.store, &order.gateway).await.map_err(Problem::from);
-        if is_elsewhere && !has_worker().await? {
-            let detail = format!("the order was paid through {}, which is not configured here any more", order.gateway);
+        if order.status == OrderStatus::Paid
+            && let Some(gateway) = order.gateway().filter(|gateway| !api.context.gateways.has(gateway))
+            && !processes::has_worker_of(&api.context.store, gateway).await.map_err(Problem::from)?
+        {
+            let detail = format!("the order was paid through {gateway}, which is not configured here any more");
             return Err(Problem::new(ProblemType::GatewayNotConfigured, detail).into());
         }
         check_terms(api, &order).await?;
@@ -181,7 +181,7 @@ impl RefundApi {
 /// Refuses a refund that the gateway's terms do not allow, before anything is written. Other processes may know the
 /// gateway where this one does not; the refund's job checks again.
 async fn check_terms(api: &Api, order: &Order) -> Result<(), Problem> {
-    let Some(gateway) = api.context.gateways.get(&order.gateway) else { return Ok(()) };
+    let Some(gateway) = order.gateway().and_then(|gateway| api.context.gateways.get(gateway)) else { return Ok(()) };
     let (store, way) = (&api.context.store, gateway.terms().refunds);
     if order.status != OrderStatus::Paid || way == RefundWay::Call {
         return Ok(());
@@ -192,7 +192,9 @@ async fn check_terms(api: &Api, order: &Order) -> Result<(), Problem> {
         return Ok(());
     }
     let payments = transactions::of_order(store, order.id).await.map_err(Problem::from)?;
-    let payment = payments.iter().find(|payment| Some(payment.transaction_id) == order.transaction_id);
+    let payment = payments
+        .iter()
+        .find(|payment| Some(payment.transaction_id) == order.transaction_id && order.is_of(&payment.gateway));
     let paid_at_ms = payment.map_or(order.created_at_ms, |payment| payment.paid_at_ms(order.final_at_ms));
     way.check(paid_at_ms, store.now_ms()).map_err(|why| match why {
         NoRefundCall::OnlyInCabinet => Problem::new(

@@ -1,7 +1,7 @@
 //! Texts that stand on every page of the customer, in Uzbek, Russian and English.
 
 use domain::money::Tiyin;
-use domain::order::Language;
+use domain::order::{Language, PaymentType};
 
 /// Texts that stand on every page.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Labels {
     pub(crate) currency: &'static str,
     /// The link to the gateway's page.
     pub(crate) pay: &'static str,
+    /// The link to the choice of another gateway.
+    pub(crate) choose: &'static str,
     /// The link to the shop.
     pub(crate) back: &'static str,
     /// While the page cannot reach us.
@@ -32,6 +34,7 @@ impl Labels {
                 amount: "Summa",
                 currency: "soʻm",
                 pay: "Toʻlov sahifasiga oʻtish",
+                choose: "Boshqa usulda toʻlash",
                 back: "Doʻkonga qaytish",
                 trouble: "Hozir biz bilan aloqa yoʻq. Sahifa oʻzi qayta urinadi, uni yopmang.",
             },
@@ -41,6 +44,7 @@ impl Labels {
                 amount: "Сумма",
                 currency: "сум",
                 pay: "Перейти к оплате",
+                choose: "Оплатить другим способом",
                 back: "Вернуться в магазин",
                 trouble: "Сейчас нет связи с нами. Страница пробует снова сама, не закрывайте её.",
             },
@@ -50,9 +54,60 @@ impl Labels {
                 amount: "Amount",
                 currency: "soʻm",
                 pay: "Go to the payment page",
+                choose: "Pay in another way",
                 back: "Back to the shop",
                 trouble: "We cannot be reached at the moment. The page keeps trying by itself; please leave it open.",
             },
+        }
+    }
+}
+
+/// The gateways among which a customer chooses, in a few words each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ways {
+    atmos: &'static str,
+    payme: &'static str,
+    click: &'static str,
+    /// Beside the one that is chosen now.
+    pub(super) chosen: &'static str,
+    /// Beside one that cannot be chosen now.
+    pub(super) unavailable: &'static str,
+}
+
+impl Ways {
+    /// The words in that language.
+    pub(super) fn of(language: Language) -> Self {
+        match language {
+            Language::Uz => Ways {
+                atmos: "Uzcard yoki Humo kartasi bilan",
+                payme: "Payme ilovasi yoki karta bilan",
+                click: "Click ilovasi yoki karta bilan",
+                chosen: "Hozir tanlangan",
+                unavailable: "Hozir ishlamayapti",
+            },
+            Language::Ru => Ways {
+                atmos: "Картой Uzcard или Humo",
+                payme: "В приложении Payme или картой",
+                click: "В приложении Click или картой",
+                chosen: "Выбрано сейчас",
+                unavailable: "Сейчас недоступно",
+            },
+            Language::En => Ways {
+                atmos: "With an Uzcard or Humo card",
+                payme: "In the Payme app or with a card",
+                click: "In the Click app or with a card",
+                chosen: "Chosen now",
+                unavailable: "Not available now",
+            },
+        }
+    }
+
+    /// A gateway's name, and how one pays there.
+    pub(super) fn of_type(&self, payment_type: PaymentType) -> (&'static str, &'static str) {
+        match payment_type {
+            PaymentType::Atmos => ("Atmos", self.atmos),
+            PaymentType::Payme => ("Payme", self.payme),
+            PaymentType::Click => ("Click", self.click),
         }
     }
 }

@@ -9,6 +9,14 @@ const LINK_DELAYED_MS: i64 = 30_000;
 /// The situation of an order, as its customer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Situation {
+    /// The customer chooses the gateway.
+    Choosing,
+    /// As [`Situation::Choosing`], after a form that names no gateway of this shop.
+    NotOffered,
+    /// The customer would choose, and no gateway is available.
+    NothingAvailable,
+    /// The customer wanted to choose another gateway, which is not possible.
+    ChoiceIsOver,
     /// The gateway's payment page is being made.
     MakingLink,
     /// It takes so long that the gateway must be unavailable.
@@ -66,6 +74,7 @@ impl Situation {
         let is_seen_unpaid = order.seen_unpaid().is_some();
         match order.status {
             OrderStatus::Pending if is_late => Situation::Late,
+            OrderStatus::Pending if order.account.is_none() => Situation::Choosing,
             OrderStatus::Pending if order.payment_url.is_none() => match is_seen_unpaid {
                 true => Situation::MakingAnotherLink,
                 false if order.pending_since_ms + LINK_DELAYED_MS <= now_ms => Situation::LinkDelayed,
@@ -97,7 +106,13 @@ impl Situation {
             | Situation::Open
             | Situation::Checking
             | Situation::Confirming => "busy",
-            Situation::LinkDelayed | Situation::Late | Situation::Review | Situation::Closed => "calm",
+            Situation::Choosing | Situation::NotOffered => "choose",
+            Situation::NothingAvailable
+            | Situation::ChoiceIsOver
+            | Situation::LinkDelayed
+            | Situation::Late
+            | Situation::Review
+            | Situation::Closed => "calm",
             Situation::Unpaid | Situation::Declined => "open",
             Situation::Refunded => "done",
             Situation::Expired | Situation::Canceled | Situation::Failed | Situation::NoMoreLinks => "bad",
@@ -117,6 +132,21 @@ impl Situation {
 
     fn uzbek(self) -> (&'static str, &'static str) {
         match self {
+            Situation::Choosing => {
+                ("Toʻlov usulini tanlang", "Tanlaganingizdan soʻng oʻsha tizimning toʻlov sahifasi ochiladi.")
+            }
+            Situation::NotOffered => {
+                ("Toʻlov usulini tanlang", "Bu yerda bunday toʻlov usuli yoʻq. Quyidagilardan birini tanlang.")
+            }
+            Situation::NothingAvailable => (
+                "Hozircha toʻlab boʻlmaydi",
+                "Toʻlov tizimlari hozir javob bermayapti. Buyurtmangiz saqlangan, sahifa oʻzi yangilanadi.",
+            ),
+            Situation::ChoiceIsOver => (
+                "Toʻlov usulini hozir oʻzgartirib boʻlmaydi",
+                "Toʻlov boshlangan boʻlishi mumkin yoki usul juda koʻp marta oʻzgartirilgan. Tanlangan usulda davom eting yoki \
+                 birozdan soʻng qaytib keling.",
+            ),
             Situation::MakingLink => (
                 "Toʻlov sahifasi tayyorlanmoqda",
                 "Odatda bu bir necha soniya davom etadi. Sahifa oʻzi ochiladi, uni yopmang.",
@@ -189,6 +219,19 @@ impl Situation {
 
     fn russian(self) -> (&'static str, &'static str) {
         match self {
+            Situation::Choosing => ("Выберите способ оплаты", "После выбора откроется страница оплаты этой системы."),
+            Situation::NotOffered => {
+                ("Выберите способ оплаты", "Такого способа оплаты здесь нет. Выберите один из этих.")
+            }
+            Situation::NothingAvailable => (
+                "Сейчас оплатить не получится",
+                "Платёжные системы сейчас не отвечают. Ваш заказ сохранён, страница обновится сама.",
+            ),
+            Situation::ChoiceIsOver => (
+                "Сейчас способ оплаты изменить нельзя",
+                "Возможно, оплата уже начата, или способ меняли слишком часто. Продолжите выбранным способом или вернитесь сюда \
+                 чуть позже.",
+            ),
             Situation::MakingLink => (
                 "Готовим страницу оплаты",
                 "Обычно это занимает несколько секунд. Страница откроется сама, не закрывайте её.",
@@ -260,6 +303,17 @@ impl Situation {
 
     fn english(self) -> (&'static str, &'static str) {
         match self {
+            Situation::Choosing => ("Choose how to pay", "The payment page of that system opens after your choice."),
+            Situation::NotOffered => ("Choose how to pay", "This way to pay is not offered here. Choose one of these."),
+            Situation::NothingAvailable => (
+                "Paying is not possible right now",
+                "The payment systems are not answering at the moment. Your order is safe, and this page updates by itself.",
+            ),
+            Situation::ChoiceIsOver => (
+                "The way to pay cannot be changed now",
+                "A payment may have begun, or the way was changed too often. Go on in the chosen way, or come back a little \
+                 later.",
+            ),
             Situation::MakingLink => (
                 "Preparing the payment page",
                 "This usually takes a few seconds. The page opens by itself; please leave it open.",

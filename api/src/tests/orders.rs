@@ -188,7 +188,7 @@ async fn each_field_that_cannot_be_used_has_a_problem_of_its_own() {
 async fn a_missing_field_is_named() {
     let api = TestApi::with(|context| context.shops = Shops::from_iter([shop(PaymentType::ALL)])).await;
 
-    for field in ["product_name", "amount", "payment_type"] {
+    for field in ["product_name", "amount"] {
         let without = body(|body| drop(body.as_object_mut().unwrap().remove(field)));
         assert_eq!(api.create(&without).await.problem(422, "missing-field")["field"], field);
         let null = body(|body| body[field] = Value::Null);
@@ -202,7 +202,7 @@ fn shop(payment_types: &[PaymentType]) -> Shop {
 }
 
 #[tokio::test]
-async fn a_shop_with_one_account_needs_no_payment_type_and_one_with_several_is_told_them() {
+async fn without_a_payment_type_a_shop_s_only_account_is_taken_and_of_several_the_customer_chooses() {
     let without = body(|body| drop(body.as_object_mut().unwrap().remove("payment_type")));
     let api = TestApi::start().await;
     assert_eq!(api.create(&without).await.json()["payment_type"], "atmos");
@@ -210,13 +210,16 @@ async fn a_shop_with_one_account_needs_no_payment_type_and_one_with_several_is_t
     let two = Shops::from_iter([shop(&[PaymentType::Atmos, PaymentType::Click])]);
     let api = TestApi::with(|context| context.shops = two).await;
 
-    let missing = api.create(&without).await.problem(422, "missing-field");
-    assert_eq!(missing["payment_types"], json!(["atmos", "click"]));
+    assert_eq!(api.create(&without).await.json()["payment_type"], Value::Null);
     let payme = api.create(&body(|body| body["payment_type"] = json!("payme"))).await;
     let problem = payme.problem(422, "payment-type-without-gateway");
     assert_eq!(problem["payment_types"], json!(["atmos", "click"]));
     assert_eq!(problem["detail"], "your shop has no account for `payme`; it has `atmos`, `click`");
     assert_eq!(api.create(&body(|_| ())).await.status, 201);
+
+    let none = Shops::from_iter([shop(&[])]);
+    let api = TestApi::with(|context| context.shops = none).await;
+    api.create(&without).await.problem(422, "payment-type-without-gateway");
 }
 
 #[tokio::test]
@@ -432,8 +435,11 @@ async fn the_description_says_which_fields_may_be_null_and_that_all_are_sent() {
     let schemas = api.get("/openapi.json").await.json()["components"]["schemas"].clone();
 
     for (name, nullable) in [
-        ("CreatedOrder", vec!["expires_at", "transaction_id"]),
-        ("OrderAnswer", vec!["expires_at", "reason", "reference", "return_url", "seen_unpaid_at", "transaction_id"]),
+        ("CreatedOrder", vec!["expires_at", "payment_type", "transaction_id"]),
+        (
+            "OrderAnswer",
+            vec!["expires_at", "payment_type", "reason", "reference", "return_url", "seen_unpaid_at", "transaction_id"],
+        ),
         ("HistoryEntry", vec!["from"]),
         ("OrderFinding", vec!["transaction_id"]),
     ] {

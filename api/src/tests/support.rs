@@ -104,6 +104,7 @@ impl TestApi {
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
             payment_ttl: Duration::from_secs(1_800),
+            link_ttl: Duration::from_secs(86_400),
             role: "up",
         };
         change(&mut context);

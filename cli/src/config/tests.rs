@@ -78,7 +78,7 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     let schedule: Vec<Duration> = schedule.into_iter().chain(slower).map(Duration::from_millis).collect();
     assert_eq!(config.worker.inquiry_schedule, InquirySchedule::new(&schedule));
     assert_eq!(config.api.link_wait, Duration::from_secs(3));
-    assert_eq!(config.worker.link_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.payment_time.link_ttl, Duration::from_secs(86_400));
     assert_eq!(config.payment_time.payment_ttl, Duration::from_secs(1_800));
     assert!(config.warnings.iter().any(|warning| warning.contains("open")), "an open API is said aloud");
 }

@@ -83,8 +83,8 @@ struct WaitingView {
     amount: String,
     /// The shop that sells.
     shop: String,
-    /// The gateway account through which it is paid.
-    gateway: String,
+    /// The gateway account through which it is paid; null until the customer has chosen one.
+    gateway: Option<String>,
     since: String,
     reason: Option<String>,
     suggested_act: Option<SuggestedAct>,
@@ -109,7 +109,7 @@ impl WaitingView {
             needs_review: order.needs_review,
             amount: order.amount.to_string(),
             shop: order.shop.to_string(),
-            gateway: order.gateway.0,
+            gateway: order.account.map(|account| account.gateway.0),
             since: rfc3339(since_ms),
             reason: order.reason,
             suggested_act: order.suggested_act,
@@ -130,7 +130,8 @@ impl WaitingView {
             self.amount,
             self.since,
         )];
-        lines.push(format!("  shop   {}, paid through {}", plain(&self.shop), plain(&self.gateway)));
+        let gateway = self.gateway.as_deref().unwrap_or("an account that the customer has not chosen yet");
+        lines.push(format!("  shop   {}, paid through {}", plain(&self.shop), plain(gateway)));
         match self.findings.as_slice() {
             [] => lines.push("  found  the reason was not recorded".to_owned()),
             [one] => lines.push(format!("  found  {}", plain(&one.text))),

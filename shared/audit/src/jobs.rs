@@ -51,6 +51,7 @@ fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str>
 /// The same rule by which `sweep` restores it.
 fn needs_link_job(order: &Order, now_ms: i64) -> bool {
     order.status == OrderStatus::Pending
+        && order.account.is_some()
         && order.payment_url.is_none()
         && order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms)
 }

@@ -11,12 +11,14 @@ use super::{Case, Difference, Kind, Word};
 
 pub(super) fn compare(case: &mut Case<'_>) {
     let (order, against) = (case.order(), case.against);
-    if order.gateway != *against.gateway {
-        let says = format!("it belongs to {}, so its money was not compared", order.gateway);
+    // An order whose customer has not chosen an account has moved no money.
+    let Some(own) = order.gateway() else { return };
+    if own != against.gateway {
+        let says = format!("it belongs to {own}, so its money was not compared");
         return case.find(Kind::OtherGateway, None, says);
     }
     let rows = &case.record.transactions;
-    for row in rows.iter().filter(|row| row.gateway == order.gateway) {
+    for row in rows.iter().filter(|row| row.gateway == *own) {
         if let Some(word) = against.words.get(&row.transaction_id) {
             transaction(case, row, word);
         }

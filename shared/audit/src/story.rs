@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use domain::id::TransactionId;
-use domain::order::{HistoryLine, Order, OrderStatus};
+use domain::order::{HistoryLine, Order, OrderStatus, PaymentType};
 
 use super::{Case, Kind};
 
@@ -31,7 +31,7 @@ fn faults(case: &Case<'_>) -> Vec<String> {
     check(is_open && order.final_at_ms.is_some(), "with a time when it ended");
     check(matches!(status, Paid | Refunded) && order.transaction_id.is_none(), "without a transaction");
     check(order.payment_url.is_some() && order.expires_at_ms.is_none(), "with a link and without an end of its time");
-    let has_draft = order.payment_type.has_drafts();
+    let has_draft = order.payment_type().is_some_and(PaymentType::has_drafts);
     check(
         has_draft && order.payment_url.is_some() && order.transaction_id.is_none(),
         "with a link and without a transaction",
@@ -53,15 +53,21 @@ fn faults(case: &Case<'_>) -> Vec<String> {
     check(order.needs_review && !is_found, "and marked for a person without a reason");
 
     let rows = &case.record.transactions;
-    let has_row = |id: TransactionId| rows.iter().any(|row| row.transaction_id == id && row.gateway == order.gateway);
+    let has_row = |id: TransactionId| rows.iter().any(|row| row.transaction_id == id && order.is_of(&row.gateway));
     for id in [order.transaction_id, order.allowed_transaction_id].into_iter().flatten() {
         let what = format!("and names transaction {id}, which has no row among its own");
         if !has_row(id) && !faults.iter().any(|fault| fault.ends_with(&what)) {
             faults.push(format!("{status} {what}"));
         }
     }
-    for row in rows.iter().filter(|row| row.gateway != order.gateway) {
-        faults.push(format!("of {}, with transaction {} of {}", order.gateway, row.transaction_id, row.gateway));
+    let own = order.gateway().map_or("no account", |gateway| &gateway.0);
+    // Only a second choice of the customer leaves transactions at another account.
+    let may_have_changed = order.choices.is_some_and(|choices| choices > 1);
+    for row in rows.iter().filter(|row| !order.is_of(&row.gateway) && !may_have_changed) {
+        faults.push(format!("of {own}, with transaction {} of {}", row.transaction_id, row.gateway));
+    }
+    if order.account.is_none() && (order.choices != Some(0) || order.payment_url.is_some()) {
+        faults.push("without an account, and not as before its customer's first choice".to_owned());
     }
     faults
 }
@@ -142,8 +148,9 @@ fn fact_untold(order: &Order, lines: &[(i64, HistoryLine)]) -> Option<String> {
         |is_it: fn(OrderStatus) -> bool| lines.iter().any(|(_, line)| line.from == Some(line.to) && is_it(line.to));
     let tells_of_link = has_fact(|status| status == OrderStatus::Pending);
     let tells_a_person = has_fact(|status| status != OrderStatus::Pending);
+    let has_drafts = order.payment_type().is_some_and(PaymentType::has_drafts);
     // A link without a draft behind it is made with the order, and told by the order's first line.
-    if order.payment_url.is_some() && order.payment_type.has_drafts() && !tells_of_link {
+    if order.payment_url.is_some() && has_drafts && !tells_of_link {
         return Some("no line tells of the payment link".into());
     }
     (order.needs_review && !tells_a_person).then(|| "no line tells why a person must look".into())

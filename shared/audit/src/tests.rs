@@ -3,7 +3,7 @@
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};
-use domain::order::{HistoryLine, PaymentType, Resolution, TRANSITIONS, example};
+use domain::order::{HistoryLine, OrderAccount, PaymentType, Resolution, TRANSITIONS, example};
 use domain::refund::{Refund, RefundState};
 use domain::review::{FindingKind, ReviewFinding};
 use domain::transaction::{StoredState, StoredTransaction};
@@ -650,13 +650,51 @@ fn a_gateway_that_gave_no_answer_is_no_success() {
     }
 }
 
+fn account(payment_type: PaymentType, gateway: &str) -> OrderAccount {
+    OrderAccount { payment_type, gateway: GatewayIdentity(gateway.into()) }
+}
+
 #[test]
 fn another_gateways_order_is_not_compared_with_this_ones_word() {
-    let mut elsewhere = Scene::of(OrderStatus::Paid).with(|order| order.gateway = GatewayIdentity("atmos:9".into()));
+    let mut elsewhere =
+        Scene::of(OrderStatus::Paid).with(|order| order.account = Some(account(PaymentType::Atmos, "atmos:9")));
     elsewhere.record.transactions[0].gateway = GatewayIdentity("atmos:9".into());
     let elsewhere = elsewhere.word(Word::Unknown);
 
     assert_eq!(elsewhere.kinds(), [Kind::OtherGateway]);
+}
+
+#[test]
+fn a_transaction_at_another_account_is_a_difference_unless_the_customer_has_changed_the_account() {
+    let other = |choices| {
+        let mut scene = Scene::of(OrderStatus::Pending).with(|order| order.choices = choices);
+        let mut row = scene.record.transactions[0].clone();
+        (row.gateway, row.transaction_id) = (GatewayIdentity("sandbox-payme:64a1".into()), TransactionId(5));
+        scene.record.transactions.push(row);
+        scene.kinds()
+    };
+
+    for choices in [None, Some(0), Some(1)] {
+        assert!(other(choices).contains(&Kind::OrderInconsistent), "{choices:?}");
+    }
+    assert!(!other(Some(2)).contains(&Kind::OrderInconsistent));
+}
+
+#[test]
+fn an_order_without_an_account_is_as_before_its_first_choice() {
+    let unchosen = |choices, url: Option<&str>| {
+        let mut scene = Scene::of(OrderStatus::Pending).with(|order| {
+            (order.account, order.choices, order.payment_url) = (None, choices, url.map(str::to_owned));
+            (order.transaction_id, order.links_made) = (None, 0);
+        });
+        scene.record.transactions.clear();
+        scene.kinds()
+    };
+
+    assert!(!unchosen(Some(0), None).contains(&Kind::OrderInconsistent));
+    for (choices, url) in [(None, None), (Some(1), None), (Some(0), Some("https://gateway.test"))] {
+        assert!(unchosen(choices, url).contains(&Kind::OrderInconsistent), "{choices:?} {url:?}");
+    }
 }
 
 #[test]
@@ -803,7 +841,8 @@ fn a_history_is_a_chain_to_the_status() {
     assert_eq!(link_untold.kinds(), [Kind::HistoryBroken]);
     // A link without a draft behind it is made with its order.
     let mut local = link_untold.with(|order| {
-        (order.payment_type, order.transaction_id) = (PaymentType::Payme, None);
+        let payme = account(PaymentType::Payme, &order.gateway().unwrap().0);
+        (order.account, order.transaction_id) = (Some(payme), None);
     });
     local.record.transactions.clear();
     assert_eq!(local.kinds(), []);

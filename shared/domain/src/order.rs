@@ -19,6 +19,9 @@ pub use suggested_act::SuggestedAct;
 
 use OrderStatus::*;
 
+/// How often a customer may choose the account of an order: each choice is a line of its history.
+pub const MAX_CHOICES: i64 = 20;
+
 /// The longest reason, in characters, that a shop or an operator may give for an act on an order. The gateway sees the
 /// reason of a refund.
 pub const REASON_CHARACTERS: usize = 200;
@@ -82,6 +85,15 @@ impl fmt::Display for GatewayIdentity {
     }
 }
 
+/// The account through which an order is paid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderAccount {
+    /// How it is paid.
+    pub payment_type: PaymentType,
+    /// The gateway account that moves the money.
+    pub gateway: GatewayIdentity,
+}
+
 /// A new order as the shop asks for it; every field is checked already.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
@@ -93,16 +105,14 @@ pub struct NewOrder {
     pub product_name: String,
     /// The price.
     pub amount: Tiyin,
-    /// How it will be paid.
-    pub payment_type: PaymentType,
+    /// The account through which it will be paid; `None` if the customer chooses.
+    pub account: Option<OrderAccount>,
     /// The shop's own name for the order, unique in the shop.
     pub reference: Option<String>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
-    /// The gateway account that will move the money.
-    pub gateway: GatewayIdentity,
 }
 
 /// An order as the database has it.
@@ -122,16 +132,17 @@ pub struct Order {
     pub product_name: String,
     /// The price.
     pub amount: Tiyin,
-    /// How it is paid.
-    pub payment_type: PaymentType,
+    /// The account through which it is paid; `None` until the customer has chosen one. No rule about money takes an order
+    /// without an account for one of an account.
+    pub account: Option<OrderAccount>,
+    /// How often the customer has chosen the account; `None` where the shop named it.
+    pub choices: Option<i64>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
     /// Its status.
     pub status: OrderStatus,
-    /// The gateway account that moves the money.
-    pub gateway: GatewayIdentity,
     /// The draft behind the present payment link; after *paid*, the transaction that paid.
     pub transaction_id: Option<TransactionId>,
     /// The gateway's payment page of that draft.
@@ -191,6 +202,29 @@ pub struct Resolution {
 }
 
 impl Order {
+    /// The gateway account that moves the money.
+    pub fn gateway(&self) -> Option<&GatewayIdentity> {
+        self.account.as_ref().map(|account| &account.gateway)
+    }
+
+    /// How it is paid.
+    pub fn payment_type(&self) -> Option<PaymentType> {
+        self.account.as_ref().map(|account| account.payment_type)
+    }
+
+    /// Whether this account moves its money.
+    pub fn is_of(&self, gateway: &GatewayIdentity) -> bool {
+        self.gateway() == Some(gateway)
+    }
+
+    /// Whether its customer may choose the account at that time, for the first time or anew, as far as its row says: a
+    /// transaction that its gateway has begun, or whose debit is told, forbids it all the same.
+    pub fn takes_choice_at(&self, now_ms: i64) -> bool {
+        let is_in_time = self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms);
+        let may_choose = self.choices.is_some_and(|choices| choices < MAX_CHOICES);
+        self.status == Pending && may_choose && is_in_time && self.allowed_transaction_id.is_none()
+    }
+
     /// Whether a person must look, whatever its status.
     pub fn is_before_a_person(&self) -> bool {
         self.status == Review || self.needs_review

@@ -14,8 +14,17 @@ use super::{Store, StoreError, jobs};
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, Lease, QueueName};
 use domain::money::Tiyin;
-use domain::order::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
+use domain::order::{
+    GatewayIdentity, Language, NewOrder, Order, OrderAccount, OrderStatus, PaymentType, Resolution, SuggestedAct,
+};
 use domain::shop::ShopName;
+
+/// The `gateway` of an order whose customer has not chosen yet. No account has this identity, so that a release that knows no
+/// choice leaves the order to others. Statements that look for accounts name it, too.
+pub(super) const NOT_CHOSEN: &str = "";
+
+/// The `payment_type` of such an order: a release that knows no choice must be able to read it. It means nothing.
+const NOT_CHOSEN_TYPE: PaymentType = PaymentType::Atmos;
 
 /// The most hints that an order's return page may give.
 const RETURN_HINTS: i64 = 30;
@@ -26,19 +35,21 @@ const RETURN_HINT_EVERY_MS: i64 = 10_000;
 /// How far along the schedule of inquiries each further hint of the return page begins, for three hints at most.
 const FURTHER_MS: i64 = 20_000;
 
+mod choosing;
 mod history;
 mod linking;
 mod locking;
 mod making;
 mod moving;
 
+pub use choosing::{Chosen, choose};
 pub use history::history;
 pub(super) use history::{Told, history_line, tell, tell_all};
 pub(super) use linking::Linking;
 pub use linking::store_link;
-pub(super) use locking::{lock, lock_all, missing};
+pub(super) use locking::{LockedStatus, lock, lock_all, missing};
 pub(super) use making::Creating;
-pub use making::{LocalLink, WriteLink, create, create_behind, create_linked};
+pub use making::{LocalLink, WriteLink, create, create_behind, create_for_choice, create_linked};
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 
@@ -46,7 +57,7 @@ pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unf
 macro_rules! order_columns {
     () => {
         "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
-            transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
+            choices, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
             last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms,
             refunded_amount, refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
             resolution_transaction_id, created_at_ms, pending_since_ms"
@@ -261,16 +272,17 @@ pub async fn count_open(store: &Store) -> Result<Vec<(String, i64)>, StoreError>
 const OPEN_ELSEWHERE: Statement = Statement {
     sqlite: "-- open_orders_elsewhere
         select id, gateway from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming') and gateway not in (select value from json_each($1))
+            and status in ('pending', 'confirming') and gateway <> ''
+            and gateway not in (select value from json_each($1))
         order by id limit 100",
     postgres: "-- open_orders_elsewhere
         select id, gateway from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming')
+            and status in ('pending', 'confirming') and gateway <> ''
             and gateway not in (select value from json_array_elements_text(cast($1 as json)))
         order by id limit 100",
 };
 
-/// Open orders of gateway accounts other than `ours`: this process does not ask about them until it has their accounts.
+/// Open orders of gateway accounts other than `ours`; an order whose customer has not chosen yet is of none. This process does not ask about them until it has their accounts.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -312,7 +324,7 @@ pub struct OpenOfAccount {
     pub oldest_ms: i64,
 }
 
-/// The numbers of unfinished orders, by gateway account.
+/// The numbers of unfinished orders, by gateway account; without those whose customer has not chosen one yet.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -322,6 +334,7 @@ pub async fn open_by_account(store: &Store) -> Result<Vec<OpenOfAccount>, StoreE
         select gateway, count(*) as open, cast(sum(case when status = 'confirming' then 1 else 0 end) as bigint) as confirming,
             min(created_at_ms) as oldest_ms
         from orders where status in ('pending', 'confirming', 'review') and status in ('pending', 'confirming')
+            and gateway <> ''
         group by gateway order by gateway",
     )
     .fetch_all(store.readers())
@@ -354,11 +367,17 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         reference: row.try_get("reference")?,
         product_name: row.try_get("product_name")?,
         amount: Tiyin::new(amount).map_err(|_| unknown("orders.amount", amount.to_string()))?,
-        payment_type: PaymentType::parse(&payment_type).ok_or(unknown("orders.payment_type", payment_type))?,
+        account: match gateway_of(row)? {
+            None => None,
+            Some(gateway) => Some(OrderAccount {
+                payment_type: PaymentType::parse(&payment_type).ok_or(unknown("orders.payment_type", payment_type))?,
+                gateway,
+            }),
+        },
+        choices: row.try_get("choices")?,
         return_url: row.try_get("return_url")?,
         language: Language::parse(&language).ok_or(unknown("orders.language", language))?,
         status: parse_status(row.try_get("status")?)?,
-        gateway: GatewayIdentity(row.try_get("gateway")?),
         transaction_id: transaction("transaction_id")?,
         payment_url: row.try_get("payment_url")?,
         links_made: row.try_get("links_made")?,
@@ -381,6 +400,12 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         created_at_ms: row.try_get("created_at_ms")?,
         pending_since_ms: row.try_get("pending_since_ms")?,
     })
+}
+
+/// The account of an order's row; `None` until its customer has chosen one.
+pub(super) fn gateway_of(row: &AnyRow) -> Result<Option<GatewayIdentity>, StoreError> {
+    let gateway: String = row.try_get("gateway")?;
+    Ok(Some(gateway).filter(|gateway| gateway != NOT_CHOSEN).map(GatewayIdentity))
 }
 
 fn resolution(row: &AnyRow) -> Result<Option<Resolution>, StoreError> {

@@ -9,7 +9,7 @@ use sqlx::Row;
 
 use super::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use super::jobs::{Finish, WokenBy};
-use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
+use super::orders::{self, LockedStatus, Told, Transition, lock_all, missing, tell, tell_all};
 use super::statement::{Statement, json};
 use super::transactions::{SeenTransaction, keep_seen};
 use super::{Store, StoreError, Write, findings, jobs, kinds};
@@ -81,7 +81,8 @@ pub enum Settlement {
 /// Writes the states that an inquiry saw, ends the job's run, and settles the order, in one transaction that is fenced
 /// by the lease.
 ///
-/// `asked_at_ms` is when the inquiry began: only an inquiry begun after a deadline may decide about it.
+/// `asked_at_ms` is when the inquiry began: only an inquiry begun after a deadline may decide about it. The order's customer
+/// must not have chosen another account since it was read.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when another worker holds the lease. Also with [`Transition::Refused`] nothing is written
@@ -95,10 +96,27 @@ pub async fn settle(
     settlement: &Settlement,
     finish: &Finish,
 ) -> Result<Transition, StoreError> {
+    let own = order.gateway().map(|own| seen.iter().map(|seen| (own.clone(), *seen)).collect::<Vec<_>>());
+    settle_beside(store, lease, order, asked_at_ms, &own.unwrap_or_default(), settlement, finish).await
+}
+
+/// As [`settle`], for an order whose customer has changed the account: each transaction is of the account beside it.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn settle_beside(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    asked_at_ms: i64,
+    seen: &[(GatewayIdentity, SeenTransaction)],
+    settlement: &Settlement,
+    finish: &Finish,
+) -> Result<Transition, StoreError> {
     let settling = Settling {
         run: (*lease, finish.clone()),
         order_id: order.id,
-        gateway: order.gateway.clone(),
+        gateway: order.gateway().cloned(),
         asked_at_ms,
         seen: seen.to_vec(),
         settlement: settlement.clone(),
@@ -111,9 +129,10 @@ pub async fn settle(
 pub(super) struct Settling {
     run: (Lease, Finish),
     order_id: OrderId,
-    gateway: GatewayIdentity,
+    /// The account that the order had when it was read. What is decided holds for no other one.
+    gateway: Option<GatewayIdentity>,
     asked_at_ms: i64,
-    seen: Vec<SeenTransaction>,
+    seen: Vec<(GatewayIdentity, SeenTransaction)>,
     settlement: Settlement,
 }
 
@@ -143,18 +162,19 @@ impl Batched for Settling {
         // Locked first. A callback that is allowed at this moment must read what this transaction writes, or this one
         // must read the callback's result.
         let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
-        let statuses = lock_all(&mut write, &ids, locked).await?;
-        if statuses.len() < ids.len() && locked == LockedRows::Skip {
-            return Ok(BatchOutcome::FailedMembers(missing(&ids, &statuses)));
+        let orders = lock_all(&mut write, &ids, locked).await?;
+        if orders.len() < ids.len() && locked == LockedRows::Skip {
+            return Ok(BatchOutcome::FailedMembers(missing(&ids, &orders)));
         }
-        let paid = mark_paid(&mut write, items, &statuses).await?;
+        let paid = mark_paid(&mut write, items, &orders).await?;
         let mut refused = Vec::new();
         for (place, item) in items.iter().enumerate() {
-            let Some(status) = statuses.get(&item.order_id) else { return Err(sqlx::Error::RowNotFound.into()) };
+            let Some(order) = orders.get(&item.order_id) else { return Err(sqlx::Error::RowNotFound.into()) };
             let made = match item.settlement {
+                _ if order.gateway != item.gateway => Transition::Refused,
                 Settlement::Paid { .. } if paid.contains(&item.order_id) => Transition::Made,
                 Settlement::Paid { .. } => Transition::Refused,
-                _ => settle_one(&mut write, item, *status).await?,
+                _ => settle_one(&mut write, item, order.status).await?,
             };
             if made == Transition::Refused {
                 refused.push(place);
@@ -165,7 +185,7 @@ impl Batched for Settling {
         }
         let mut inquiries = Vec::new();
         for item in items {
-            inquiries.extend(item.seen.iter().map(|seen| (item.order_id, &item.gateway, *seen)));
+            inquiries.extend(item.seen.iter().map(|(gateway, seen)| (item.order_id, gateway, *seen)));
         }
         keep_seen(&mut write, &inquiries).await?;
         reach(Point::SettleBeforeCommit);
@@ -216,8 +236,12 @@ const MARK_PAID: Statement = Statement {
             suggested_act = null,
             -- another draft that may still debit is watched on
             allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
-        from (select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id from json_each($1)) as payment
+        from (
+            select value ->> 'id' as id, value ->> 'gateway' as gateway, value ->> 'transaction_id' as transaction_id
+            from json_each($1)
+        ) as payment
         where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = payment.id
+            and coalesce(orders.gateway, '') = payment.gateway
             and (orders.status in ('pending', 'confirming')
                 or (orders.status = 'review' and orders.resolution_transaction_id = payment.transaction_id))
         returning id, transaction_id, resolution_by",
@@ -228,7 +252,7 @@ const MARK_PAID: Statement = Statement {
             allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
         from json_populate_recordset(cast(null as orders), cast($1 as json)) as payment
         where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
-            and orders.id = payment.id
+            and orders.id = payment.id and coalesce(orders.gateway, '') = payment.gateway
             and (coalesce(orders.status, '') in ('pending', 'confirming')
                 or (coalesce(orders.status, '') = 'review'
                     and orders.resolution_transaction_id = payment.transaction_id))
@@ -239,18 +263,20 @@ const MARK_PAID: Statement = Statement {
 async fn mark_paid(
     write: &mut Write,
     items: &[Arc<Settling>],
-    statuses: &HashMap<OrderId, OrderStatus>,
+    orders: &HashMap<OrderId, LockedStatus>,
 ) -> Result<HashSet<OrderId>, StoreError> {
     #[derive(Serialize)]
-    struct Payment {
+    struct Payment<'a> {
         id: OrderId,
+        gateway: &'a str,
         transaction_id: TransactionId,
     }
-    let payment = |item: &Arc<Settling>| match item.settlement {
-        Settlement::Paid { transaction_id } => Some(Payment { id: item.order_id, transaction_id }),
-        _ => None,
-    };
-    let payments: Vec<Payment> = items.iter().filter_map(payment).collect();
+    let mut payments = Vec::new();
+    for item in items {
+        if let (Settlement::Paid { transaction_id }, Some(gateway)) = (&item.settlement, &item.gateway) {
+            payments.push(Payment { id: item.order_id, gateway: &gateway.0, transaction_id: *transaction_id });
+        }
+    }
     if payments.is_empty() {
         return Ok(HashSet::new());
     }
@@ -260,7 +286,7 @@ async fn mark_paid(
     for row in done {
         let id = OrderId(row.try_get("id")?);
         let transaction_id = TransactionId(row.try_get("transaction_id")?);
-        let from = statuses.get(&id).copied();
+        let from = orders.get(&id).map(|order| order.status);
         let mut cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
         if from == Some(OrderStatus::Review)
             && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?

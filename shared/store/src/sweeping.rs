@@ -67,6 +67,7 @@ pub struct Swept {
 const WITHOUT_LINK_JOB: &str = "-- orders_without_link_job
     select o.id from orders o
     where o.status in ('pending', 'confirming', 'review') and o.status = 'pending' and o.payment_url is null
+        and o.gateway <> ''
         and (o.expires_at_ms is null or o.expires_at_ms > $2)
         and not exists (select 1 from jobs j
             where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
@@ -112,11 +113,12 @@ pub async fn restore(store: &Store, ours: &[GatewayIdentity]) -> Result<Swept, S
 const STILL_ORPHANED: Statement = Statement {
     sqlite: "-- still_orphaned
         select id from orders
-        where id = $1 and status in ('pending', 'confirming') and gateway not in (select value from json_each($2))
+        where id = $1 and status in ('pending', 'confirming') and gateway <> ''
+            and gateway not in (select value from json_each($2))
             and coalesce(expires_at_ms, pending_since_ms) <= $3",
     postgres: "-- still_orphaned
         select id from orders
-        where id = $1 and status in ('pending', 'confirming')
+        where id = $1 and status in ('pending', 'confirming') and gateway <> ''
             and gateway not in (select value from json_array_elements_text(cast($2 as json)))
             and coalesce(expires_at_ms, pending_since_ms) <= $3
         for update",
@@ -125,14 +127,15 @@ const STILL_ORPHANED: Statement = Statement {
 const ORPHANED_ORDERS: Statement = Statement {
     sqlite: "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming') and gateway not in (select value from json_each($1))
+            and status in ('pending', 'confirming') and gateway <> ''
+            and gateway not in (select value from json_each($1))
             and coalesce(expires_at_ms, pending_since_ms) <= $2
             and not exists (select 1 from processes p where p.heartbeat_at_ms > $3 and (p.gateway = orders.gateway
                 or exists (select 1 from json_each(p.accounts) where key = orders.gateway)))
         order by id limit 100",
     postgres: "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming')
+            and status in ('pending', 'confirming') and gateway <> ''
             and gateway not in (select value from json_array_elements_text(cast($1 as json)))
             and coalesce(expires_at_ms, pending_since_ms) <= $2
             and not exists (select 1 from processes p where p.heartbeat_at_ms > $3 and (p.gateway = orders.gateway

@@ -44,7 +44,9 @@ pub(super) async fn record_drafts(
     }
     let mut new = Vec::with_capacity(drafts.len());
     for (order, transaction_id) in drafts {
-        let (gateway, amount) = (order.gateway.0.as_str(), order.amount.get());
+        // A draft is made at an account.
+        let Some(gateway) = order.gateway() else { continue };
+        let (gateway, amount) = (gateway.0.as_str(), order.amount.get());
         new.push(DraftRow { gateway, transaction_id: *transaction_id, order_id: order.id, amount });
     }
     // All transactions take these locks in the same order.

@@ -26,11 +26,14 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     if order.status != OrderStatus::Pending || order.payment_url.is_some() {
         return Ok(Done::NothingToDo); // an earlier attempt finished after its lease had run out, or the order ended
     }
+    if order.account.is_none() {
+        return Ok(Done::NothingToDo); // its customer has not chosen an account yet; the choice stages the job anew
+    }
     let now_ms = store.now_ms();
     if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
         return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last inquiry
     }
-    let oldest_ms = now_ms - millis(context.settings.link_ttl);
+    let oldest_ms = now_ms - millis(context.link_ttl);
     if order.expires_at_ms.is_none() && order.pending_since_ms <= oldest_ms {
         return match orders::expire_without_link(store, lease, order_id, oldest_ms).await? {
             Transition::Made => Ok(Done::Changed),

@@ -108,7 +108,9 @@ impl RefundRun<'_> {
     /// The transaction whose money goes back.
     async fn payment(&self, refund: &Refund) -> Result<StoredTransaction, Failure> {
         let payments = transactions::of_order(&self.context.store, refund.order_id).await?;
-        let payment = payments.into_iter().find(|payment| payment.transaction_id == refund.transaction_id);
+        let payment = payments
+            .into_iter()
+            .find(|payment| payment.transaction_id == refund.transaction_id && self.order.is_of(&payment.gateway));
         let payment =
             payment.ok_or_else(|| Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)))?;
         // The refund keeps the number of the debit that it gives back.

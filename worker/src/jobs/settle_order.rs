@@ -9,11 +9,13 @@ use failpoint::{Point, reach};
 use futures_util::future::join_all;
 use gateway::coordination::Urgency;
 use gateway::{Gateway, GatewayError};
+use store::Store;
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
 use store::transactions;
 use tracing::{error, info};
 
+use crate::WorkerContext;
 use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
@@ -23,7 +25,7 @@ mod finish;
 mod proof;
 
 use decide::{Inquiry, answer_is_overdue, decide, late_inquiries_are_over, worth_keeping};
-use finish::finish_after;
+use finish::{finish_after, without_account};
 
 pub(crate) use proof::check_again;
 
@@ -43,6 +45,16 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         Urgency::Now | Urgency::Soon => QueueName::Settle,
         Urgency::Later => QueueName::Background,
     };
+    if order.account.is_none() {
+        let (decision, finish) = without_account(&order, asked_at_ms, store.now_ms());
+        return match settlement::settle(store, lease, &order, asked_at_ms, &[], &decision, &finish).await? {
+            Transition::Made => {
+                tell(&order, &decision);
+                Ok(Done::Changed)
+            }
+            Transition::Refused => Ok(anew(store)),
+        };
+    }
     let Some(gateway) = gateway_of(context, &order) else {
         let is_over = order.is_before_a_person() || late_inquiries_are_over(&order, asked_at_ms);
         if is_over && order.claimed_payment().is_none() {
@@ -58,53 +70,59 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| inquire(gateway, &order, draft, &drafts, urgency))).await {
+    for answer in join_all(drafts.iter().map(|draft| inquire(context, &order, draft, &drafts, urgency))).await {
         match answer {
             Ok(seen) => inquiries.push(seen),
-            Err(error) => unanswered = Some(error),
+            Err((asked, error)) => unanswered = Some((asked, error)),
         }
     }
 
     reach(Point::SettleAfterCall);
     let terms = gateway.terms();
     let mut decision = decide(&order, &terms, &inquiries, asked_at_ms, gateway.store_id());
-    let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.transaction_id == id);
-    if let Some(error) = unanswered {
+    let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.is_about(&order, Some(id)));
+    if let Some((asked, error)) = unanswered {
         decision = match decision {
             // A debit on any draft counts, also when other drafts gave no answer.
             Settlement::Paid { .. } | Settlement::Review(_) | Settlement::Noted { .. } => decision,
             Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
             // A wait is no answer. A person's decision waits for an answer, however old the order is.
-            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(Failure::of(gateway, error)),
+            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(Failure::of(asked, error)),
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review(NewFinding::new(
                 FindingKind::NoAnswer,
                 format!("three days after its time the gateway still gives no clear answer: {error}"),
             )),
-            _ => return Err(Failure::of(gateway, error)),
+            _ => return Err(Failure::of(asked, error)),
         };
     }
     let seen = worth_keeping(&order, &terms, &inquiries, asked_at_ms);
     let schedule = &context.settings.inquiry_schedule;
     let finish = finish_after(&order, &terms, &decision, &inquiries, schedule, asked_at_ms, store.now_ms());
-    match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
+    match settlement::settle_beside(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);
             Ok(Done::Changed)
         }
-        Transition::Refused => Ok(Done::Snooze { until_ms: store.now_ms() + RUN_AGAIN_MS, queue: QueueName::Settle }),
+        Transition::Refused => Ok(anew(store)),
     }
 }
 
-/// Asks about a transaction, unless nothing can happen to it any more. If a person said that it is the payment, it is
-/// asked about in any case.
-async fn inquire(
-    gateway: &Gateway,
+/// The order has changed since it was read.
+fn anew(store: &Store) -> Done {
+    Done::Snooze { until_ms: store.now_ms() + RUN_AGAIN_MS, queue: QueueName::Settle }
+}
+
+/// Asks the account that has a transaction about it, unless nothing can happen to it any more. If a person said that it is
+/// the payment, it is asked about in any case.
+async fn inquire<'a>(
+    context: &'a WorkerContext,
     order: &Order,
     stored: &StoredTransaction,
     of_order: &[StoredTransaction],
     urgency: Urgency,
-) -> Result<Inquiry, GatewayError> {
+) -> Result<Inquiry, (&'a Gateway, GatewayError)> {
     let known = |state| Inquiry {
+        gateway: stored.gateway.clone(),
         transaction_id: stored.transaction_id,
         was: stored.state,
         is_accepted: stored.is_accepted,
@@ -124,12 +142,16 @@ async fn inquire(
         }
         StoredState::Open | StoredState::Debited => (),
     }
+    let Some(gateway) = context.gateways.get(&stored.gateway) else {
+        // Its customer has chosen another account since, whose word must not wait for this one.
+        return Ok(known(TransactionState::Open));
+    };
     let others: Vec<&StoredTransaction> = stored.others(of_order).collect();
     match gateway.inquire(stored, &others, urgency).await {
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         // The gateway does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
-        Err(error) => Err(error),
+        Err(error) => Err((gateway, error)),
     }
 }
 

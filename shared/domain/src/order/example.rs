@@ -1,6 +1,6 @@
 //! The order that tests use.
 
-use super::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType};
+use super::{GatewayIdentity, Language, NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use crate::id::{OrderId, OrderToken};
 use crate::money::Tiyin;
 use crate::shop::ShopName;
@@ -12,11 +12,13 @@ pub fn new_order() -> NewOrder {
         api_key_name: "shop".into(),
         product_name: "Tea".into(),
         amount: Tiyin::new(5_000).unwrap_or(Tiyin::MAX),
-        payment_type: PaymentType::Atmos,
+        account: Some(OrderAccount {
+            payment_type: PaymentType::Atmos,
+            gateway: GatewayIdentity("sandbox:1234".into()),
+        }),
         reference: None,
         return_url: None,
         language: Language::Uz,
-        gateway: GatewayIdentity("sandbox:1234".into()),
     }
 }
 
@@ -36,11 +38,11 @@ impl NewOrder {
             reference: self.reference,
             product_name: self.product_name,
             amount: self.amount,
-            payment_type: self.payment_type,
+            choices: self.account.is_none().then_some(0),
+            account: self.account,
             return_url: self.return_url,
             language: self.language,
             status: OrderStatus::Pending,
-            gateway: self.gateway,
             transaction_id: None,
             payment_url: None,
             links_made: 0,

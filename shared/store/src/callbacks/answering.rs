@@ -154,6 +154,8 @@ impl CallbackQuestion {
                 Some(CallbackVerdict::OtherAccount)
             }
             Some(draft) if self.callback.amount != Some(draft.amount) => Some(CallbackVerdict::WrongAmount),
+            // Its customer has chosen another account since the draft was made.
+            Some(draft) if !draft.order.is_of(&self.gateway) => Some(CallbackVerdict::NotPayable),
             Some(_) => None,
         }
     }

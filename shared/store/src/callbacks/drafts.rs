@@ -28,7 +28,8 @@ pub(super) struct KnownDraft {
 #[derive(Clone, Debug)]
 pub(crate) struct LockedOrder {
     pub(crate) status: OrderStatus,
-    pub(crate) gateway: GatewayIdentity,
+    /// The account through which it is paid; `None` until its customer has chosen one.
+    pub(crate) gateway: Option<GatewayIdentity>,
     pub(crate) amount: i64,
     pub(crate) expires_at_ms: Option<i64>,
     /// The one transaction that was allowed to debit.
@@ -38,6 +39,11 @@ pub(crate) struct LockedOrder {
 }
 
 impl LockedOrder {
+    /// Whether it is paid through this account.
+    pub(crate) fn is_of(&self, gateway: &GatewayIdentity) -> bool {
+        self.gateway.as_ref() == Some(gateway)
+    }
+
     /// Whether its time to pay is over.
     pub(crate) fn is_late(&self, now_ms: i64) -> bool {
         self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms)
@@ -178,7 +184,7 @@ pub(crate) async fn lock_orders(
     let order = |row: &AnyRow| {
         let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
-            gateway: GatewayIdentity(row.try_get("gateway")?),
+            gateway: orders::gateway_of(row)?,
             amount: row.try_get("amount")?,
             expires_at_ms: row.try_get("expires_at_ms")?,
             allowed: row.try_get::<Option<i64>, _>("allowed_transaction_id")?.map(TransactionId),

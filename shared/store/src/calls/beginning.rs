@@ -190,7 +190,7 @@ async fn decide<'a>(
     let called = find_called(write, &called).await?;
     let holders: Vec<Numbered<'_>> = orders
         .values()
-        .filter_map(|order| Some(Numbered { of_gateway: &order.gateway.0, number: order.allowed? }))
+        .filter_map(|order| Some(Numbered { of_gateway: &order.gateway.as_ref()?.0, number: order.allowed? }))
         .collect();
     let holders = find_holders(write, &holders).await?;
     let mut met = HashSet::new();
@@ -210,7 +210,7 @@ async fn decide<'a>(
             Sender::Heard => decide_begin(account, call, order.map(|(_, order)| order), row, holder, now_ms),
             Sender::TurnedAway => BeginDecision::Refused(CallbackVerdict::OtherAddress),
         };
-        let is_ours = |(_, order): &(OrderId, &LockedOrder)| order.gateway == account.gateway;
+        let is_ours = |(_, order): &(OrderId, &LockedOrder)| order.is_of(&account.gateway);
         decided.push(Some(Decided {
             item,
             decision,

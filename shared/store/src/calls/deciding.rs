@@ -35,7 +35,7 @@ pub(super) fn decide_begin(
     use BeginDecision::{Allow, Refused, Stands, TimedOut};
     let Some(row) = row else {
         let refusal = match order {
-            Some(order) if order.gateway == account.gateway => refusal_of_new(account, call, order, now_ms),
+            Some(order) if order.is_of(&account.gateway) => refusal_of_new(account, call, order, now_ms),
             Some(_) | None => Some(CallbackVerdict::UnknownOrder),
         };
         return match (refusal, order) {
@@ -52,9 +52,11 @@ pub(super) fn decide_begin(
     let Some(order) = order.filter(|_| is_same) else { return Refused(CallbackVerdict::Conflicting) };
     match row.state {
         StoredState::Closed | StoredState::Reversed => Refused(CallbackVerdict::TransactionClosed),
-        StoredState::Debited => Refused(debit_known(order, row.transaction_id)),
-        StoredState::Open if row.debited_at_ms.is_some() => Refused(debit_known(order, row.transaction_id)),
+        StoredState::Debited => Refused(debit_known(order, row)),
+        StoredState::Open if row.debited_at_ms.is_some() => Refused(debit_known(order, row)),
         StoredState::Open if row.closed_at_ms.is_some() => Refused(CallbackVerdict::TransactionClosed),
+        // Its customer has chosen another account since.
+        StoredState::Open if !order.is_of(&account.gateway) => Refused(CallbackVerdict::UnknownOrder),
         StoredState::Open if account.is_timed_out(row.gateway_at_ms, now_ms) => TimedOut,
         StoredState::Open => {
             let holds = order.status == OrderStatus::Confirming && order.allowed == Some(row.transaction_id);
@@ -117,9 +119,11 @@ pub(super) fn may_hold(
 }
 
 /// The verdict on a call about a transaction whose debit is told or seen already.
-fn debit_known(order: &LockedOrder, transaction_id: TransactionId) -> CallbackVerdict {
+fn debit_known(order: &LockedOrder, row: &StoredTransaction) -> CallbackVerdict {
     match order.status {
-        OrderStatus::Paid if order.payer == Some(transaction_id) => CallbackVerdict::AlreadyPaid,
+        OrderStatus::Paid if order.payer == Some(row.transaction_id) && order.is_of(&row.gateway) => {
+            CallbackVerdict::AlreadyPaid
+        }
         _ => CallbackVerdict::DebitTold,
     }
 }
@@ -215,13 +219,13 @@ fn decide_told(account: &CalledAccount, news: News, row: &StoredTransaction, now
 fn decide_hinted(news: News, order: &LockedOrder, row: &StoredTransaction, now_ms: i64) -> NewsDecision {
     let verdict = match (row.state, news) {
         (StoredState::Reversed, _) => CallbackVerdict::TransactionClosed,
-        (StoredState::Debited, _) => debit_known(order, row.transaction_id),
+        (StoredState::Debited, _) => debit_known(order, row),
         (StoredState::Open | StoredState::Closed, News::Debited) => CallbackVerdict::DebitTold,
         // A debit that was told first stays told: to agree that it failed could lose money that was taken.
         (StoredState::Open | StoredState::Closed, News::Failed { .. } | News::Canceled { .. })
             if row.debited_at_ms.is_some() && row.closed_at_ms.is_none() =>
         {
-            debit_known(order, row.transaction_id)
+            debit_known(order, row)
         }
         (StoredState::Open | StoredState::Closed, News::Failed { .. } | News::Canceled { .. }) => {
             CallbackVerdict::FailureTold

@@ -31,7 +31,7 @@ pub async fn may_pay(
         Some(order_id) => orders::find(store, order_id).await?,
         None => None,
     };
-    let Some(order) = order.filter(|order| order.gateway == account.gateway) else {
+    let Some(order) = order.filter(|order| order.is_of(&account.gateway)) else {
         return Ok(CallbackVerdict::UnknownOrder);
     };
     if amount != Some(order.amount.get()) {
@@ -46,7 +46,7 @@ pub async fn may_pay(
     };
     let read = LockedOrder {
         status: order.status,
-        gateway: order.gateway,
+        gateway: order.account.map(|account| account.gateway),
         amount: order.amount.get(),
         expires_at_ms: order.expires_at_ms,
         allowed: order.allowed_transaction_id,

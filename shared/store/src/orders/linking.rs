@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{NewLink, Told, Transition, tell_all};
+use super::{NOT_CHOSEN, NewLink, Told, Transition, tell_all};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Finish, Staged, WokenBy};
 use crate::statement::{LockingStatement, json};
@@ -60,12 +60,13 @@ const STORE_LINKS: LockingStatement = LockingStatement {
             links_made = orders.links_made + 1, link_at_ms = $2,
             expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
         from (
-            select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id,
+            select value ->> 'id' as id, value ->> 'gateway' as gateway, value ->> 'transaction_id' as transaction_id,
                 value ->> 'payment_url' as payment_url, value ->> 'expires_at_ms' as expires_at_ms
             from json_each($1)
         ) as link
         where orders.id in (select value ->> 'id' from json_each($1))
-            and orders.id = link.id and orders.status = 'pending' and orders.payment_url is null
+            and orders.id = link.id and coalesce(orders.gateway, '') = link.gateway and orders.status = 'pending'
+            and orders.payment_url is null
         returning id",
     postgres: "-- store_links
         update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
@@ -76,7 +77,8 @@ const STORE_LINKS: LockingStatement = LockingStatement {
                 select id from orders
                 where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
                 order by id for update))
-            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+            and orders.id = link.id and coalesce(orders.gateway, '') = link.gateway
+            and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
         returning orders.id",
     postgres_skipping: "-- store_links
         update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
@@ -87,7 +89,8 @@ const STORE_LINKS: LockingStatement = LockingStatement {
                 select id from orders
                 where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
                 order by id for update skip locked))
-            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+            and orders.id = link.id and coalesce(orders.gateway, '') = link.gateway
+            and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
         returning orders.id",
 };
 
@@ -110,6 +113,7 @@ impl Batched for Linking {
         #[derive(Serialize)]
         struct LinkRow<'a> {
             id: OrderId,
+            gateway: &'a str,
             transaction_id: TransactionId,
             payment_url: &'a str,
             expires_at_ms: i64,
@@ -126,6 +130,7 @@ impl Batched for Linking {
         for item in items {
             linking.push(LinkRow {
                 id: item.order.id,
+                gateway: item.order.gateway().map_or(NOT_CHOSEN, |gateway| &gateway.0),
                 transaction_id: item.link.transaction_id,
                 payment_url: &item.link.payment_url,
                 expires_at_ms: now_ms + item.payment_ttl_ms,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Created, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
+use super::{Created, NOT_CHOSEN, NOT_CHOSEN_TYPE, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::idempotency::{self, IdempotencyKey, IdempotencyKeyRow};
 use crate::jobs::{self, Staged};
@@ -56,6 +56,20 @@ pub async fn create_linked(
     create_as(store, new, key, LinkPlan::Local(link.clone())).await
 }
 
+/// Makes an order whose customer chooses the account through which it is paid: `new` names none. It has its `settle_order` at
+/// once, which expires it if nothing is chosen within `choice_ttl_ms`.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_for_choice(
+    store: &Store,
+    new: &NewOrder,
+    key: Option<&IdempotencyKey>,
+    choice_ttl_ms: i64,
+) -> Result<Created, StoreError> {
+    create_as(store, new, key, LinkPlan::Choice { choice_ttl_ms }).await
+}
+
 /// Writes the link of an order with this number and this token.
 pub type WriteLink = dyn Fn(OrderId, &OrderToken) -> String + Send + Sync;
 
@@ -81,6 +95,8 @@ enum LinkPlan {
     Draft(QueueName),
     /// At once.
     Local(LocalLink),
+    /// Once the customer has chosen the account.
+    Choice { choice_ttl_ms: i64 },
 }
 
 async fn create_as(
@@ -235,6 +251,9 @@ impl LinkPlan {
             LinkPlan::Local(link) => {
                 (Job::SettleOrder { order_id }, QueueName::Background, now_ms + link.payment_ttl_ms)
             }
+            LinkPlan::Choice { choice_ttl_ms } => {
+                (Job::SettleOrder { order_id }, QueueName::Background, now_ms + choice_ttl_ms)
+            }
         };
         Staged { job, queue, due_at_ms, woken_by: None }
     }
@@ -246,12 +265,12 @@ const CREATE_ORDERS: Statement = Statement {
     sqlite: concat!(
         "-- create_orders
         insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
-            return_url, language, status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms,
-            pending_since_ms)
+            return_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
+            created_at_ms, pending_since_ms)
         select value ->> 'id', value ->> 'token', value ->> 'shop', value ->> 'api_key_name', value ->> 'reference',
             1, value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
-            value ->> 'language', 'pending', value ->> 'gateway', value ->> 'payment_url', value ->> 'links_made',
-            value ->> 'link_at_ms', value ->> 'expires_at_ms', $2, $2
+            value ->> 'language', 'pending', value ->> 'gateway', value ->> 'choices', value ->> 'payment_url',
+            value ->> 'links_made', value ->> 'link_at_ms', value ->> 'expires_at_ms', $2, $2
         from json_each($1)
         where (select id from orders where shop = value ->> 'shop' and reference = value ->> 'reference' limit 1) is null
             and (select id from orders where api_key_name = value ->> 'api_key_name'
@@ -263,10 +282,10 @@ const CREATE_ORDERS: Statement = Statement {
     postgres: concat!(
         "-- create_orders
         insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
-            return_url, language, status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms,
-            pending_since_ms)
+            return_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
+            created_at_ms, pending_since_ms)
         select id, token, shop, api_key_name, reference, 1, product_name, amount, payment_type, return_url, language,
-            'pending', gateway, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
+            'pending', gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
         from json_populate_recordset(cast(null as orders), cast($1 as json)) as new
         where (select o.id from orders o where o.shop = new.shop and o.reference = new.reference limit 1) is null
             and (select o.id from orders o where o.api_key_name = new.api_key_name and o.reference = new.reference limit 1)
@@ -295,6 +314,7 @@ async fn insert_all(
         return_url: Option<&'a str>,
         language: &'static str,
         gateway: &'a str,
+        choices: Option<i64>,
         payment_url: Option<String>,
         links_made: i64,
         link_at_ms: Option<i64>,
@@ -308,25 +328,31 @@ async fn insert_all(
     for (id, Creating { new: order, plan, .. }) in orders {
         let token = OrderToken::random();
         let link = match plan {
-            LinkPlan::Draft(_) => None,
+            LinkPlan::Draft(_) | LinkPlan::Choice { .. } => None,
             LinkPlan::Local(link) => Some(link),
         };
+        let choice_ttl_ms = match plan {
+            LinkPlan::Choice { choice_ttl_ms } => Some(*choice_ttl_ms),
+            LinkPlan::Draft(_) | LinkPlan::Local(_) => None,
+        };
+        let account = order.account.as_ref();
         new.push(NewOrderRow {
             id: *id,
             payment_url: link.map(|link| (link.write)(*id, &token)),
             links_made: i64::from(link.is_some()),
             link_at_ms: link.map(|_| now_ms),
-            expires_at_ms: link.map(|link| now_ms + link.payment_ttl_ms),
+            expires_at_ms: link.map(|link| link.payment_ttl_ms).or(choice_ttl_ms).map(|ttl_ms| now_ms + ttl_ms),
             token: token.as_str().to_owned(),
             shop: order.shop.as_str(),
             api_key_name: &order.api_key_name,
             reference: order.reference.as_deref(),
             product_name: &order.product_name,
             amount: order.amount.get(),
-            payment_type: order.payment_type.as_str(),
+            payment_type: account.map_or(NOT_CHOSEN_TYPE, |account| account.payment_type).as_str(),
             return_url: order.return_url.as_deref(),
             language: order.language.as_str(),
-            gateway: &order.gateway.0,
+            gateway: account.map_or(NOT_CHOSEN, |account| &account.gateway.0),
+            choices: choice_ttl_ms.map(|_| 0),
         });
     }
     // All transactions take these locks in the same order: a reference waits for another request with the same one.

@@ -116,7 +116,8 @@ pub async fn close_as_done(
         success_transaction_id: Some(refund.success_transaction_id),
         amount: None,
     };
-    keep_seen(&mut write, &[(order.id, &order.gateway, seen)]).await?;
+    let seen = order.gateway().map(|gateway| (order.id, gateway, seen));
+    keep_seen(&mut write, seen.as_slice()).await?;
     let to = parse_status(order_row.try_get("status")?)?;
     let cause = format!("refund {id} of {} soʻm was made, transaction {}", som(refund.amount), refund.transaction_id);
     tell(&mut write, refund.order_id, Some(OrderStatus::Paid), to, &cause).await?;

@@ -1,7 +1,7 @@
 //! Decides what the inquiries about an order lead to. Pure functions of the order and the gateway's answers.
 
 use domain::id::TransactionId;
-use domain::order::{Order, OrderStatus};
+use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
 use domain::terms::Terms;
 use domain::time::millis;
@@ -16,6 +16,8 @@ use crate::inquiry_schedule::{UNPAID_TOLD_MS, deadline_ms, next_late_inquiry_ms}
 /// One inquiry: a transaction of the order, as stored before and as the gateway shows it now.
 #[derive(Clone, Debug)]
 pub(super) struct Inquiry {
+    /// The account that has the transaction. It is not the order's if the customer has chosen another one since.
+    pub(super) gateway: GatewayIdentity,
     pub(super) transaction_id: TransactionId,
     pub(super) was: StoredState,
     /// Whether a person knows of its debit, or of its unreadable answer, and has accepted it.
@@ -30,6 +32,11 @@ pub(super) struct Inquiry {
 }
 
 impl Inquiry {
+    /// Whether it is about this transaction of the order's own account.
+    pub(super) fn is_about(&self, order: &Order, transaction_id: Option<TransactionId>) -> bool {
+        Some(self.transaction_id) == transaction_id && order.is_of(&self.gateway)
+    }
+
     /// Whether it is a debit that a person knows of and has accepted.
     fn is_known_debit(&self) -> bool {
         self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
@@ -70,10 +77,10 @@ pub(super) fn decide(
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
             if let Some((at, mut finding)) =
-                debited.iter().find_map(|inquiry| Some((inquiry.transaction_id, misfit(order, inquiry, store_id)?)))
+                debited.iter().find_map(|inquiry| Some((*inquiry, misfit(order, inquiry, store_id)?)))
             {
                 let others: Vec<&Inquiry> =
-                    debited.iter().copied().filter(|inquiry| inquiry.transaction_id != at).collect();
+                    debited.iter().copied().filter(|inquiry| !std::ptr::eq(*inquiry, at)).collect();
                 if !others.is_empty() {
                     finding.text.push_str(&format!("; debited besides: {}", names(&others)));
                 }
@@ -88,10 +95,10 @@ pub(super) fn decide(
             let second: Vec<&Inquiry> = debited
                 .iter()
                 .copied()
-                .filter(|inquiry| Some(inquiry.transaction_id) != order.transaction_id && !inquiry.is_known_debit())
+                .filter(|inquiry| !inquiry.is_about(order, order.transaction_id) && !inquiry.is_known_debit())
                 .collect();
             let reversed = inquiries.iter().find(|inquiry| {
-                Some(inquiry.transaction_id) == order.transaction_id
+                inquiry.is_about(order, order.transaction_id)
                     && matches!(inquiry.state, TransactionState::Reversed { .. })
             });
             match (second.first(), reversed) {
@@ -157,8 +164,14 @@ pub(super) fn decide(
 /// that debit, of any amount.
 fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
-    let shows = match inquiries.iter().find(|inquiry| inquiry.transaction_id == claimed).map(|inquiry| &inquiry.state) {
-        Some(TransactionState::Debited { .. }) => return Settlement::Paid { transaction_id: claimed },
+    let own = inquiries.iter().find(|inquiry| inquiry.is_about(order, Some(claimed)));
+    let elsewhere = || inquiries.iter().find(|inquiry| inquiry.transaction_id == claimed);
+    let shows = match own.or_else(elsewhere).map(|inquiry| &inquiry.state) {
+        Some(TransactionState::Debited { .. }) if own.is_some() => {
+            return Settlement::Paid { transaction_id: claimed };
+        }
+        // A refund would be asked for at the order's account.
+        Some(TransactionState::Debited { .. }) => "it debited through another account than the order's".to_owned(),
         Some(TransactionState::Open) => "no money has moved on it".to_owned(),
         Some(TransactionState::Closed) => "it is closed and unpaid".to_owned(),
         Some(TransactionState::Reversed { .. }) => "its money went back".to_owned(),
@@ -207,7 +220,9 @@ fn review(kind: FindingKind, inquiry: &Inquiry, text: String) -> Settlement {
 fn misfit(order: &Order, inquiry: &Inquiry, store_id: &str) -> Option<NewFinding> {
     let report = inquiry.report.as_ref()?;
     let id = inquiry.transaction_id;
-    let text = if report.amount != order.amount.get() {
+    let text = if !order.is_of(&inquiry.gateway) {
+        format!("transaction {id} of {} was debited after the customer had chosen another way to pay", inquiry.gateway)
+    } else if report.amount != order.amount.get() {
         format!("transaction {id} was debited with {} tiyin instead of {}", report.amount, order.amount.get())
     } else if report.account != order.id.to_string() {
         format!("transaction {id} was debited for another account")
@@ -237,7 +252,7 @@ fn decide_unpaid(order: &Order, terms: &Terms, inquiries: &[Inquiry], asked_at_m
         };
     }
     let closed = |id: Option<TransactionId>| {
-        inquiries.iter().find(|inquiry| Some(inquiry.transaction_id) == id && is_closed_unpaid(&inquiry.state))
+        inquiries.iter().find(|inquiry| inquiry.is_about(order, id) && is_closed_unpaid(&inquiry.state))
     };
     let is_closed = |id: Option<TransactionId>| closed(id).is_some();
     match (order.status, order.allowed_transaction_id) {
@@ -288,7 +303,7 @@ pub(super) fn worth_keeping(
     terms: &Terms,
     inquiries: &[Inquiry],
     asked_at_ms: i64,
-) -> Vec<SeenTransaction> {
+) -> Vec<(GatewayIdentity, SeenTransaction)> {
     inquiries
         .iter()
         .filter_map(|inquiry| {
@@ -303,15 +318,16 @@ pub(super) fn worth_keeping(
                 TransactionState::Open | TransactionState::Unclear { .. } => return None,
             };
             let too_early = state == StoredState::Closed
-                && order.allowed_transaction_id == Some(inquiry.transaction_id)
+                && inquiry.is_about(order, order.allowed_transaction_id)
                 && !closed_is_believed(order, terms, inquiry, asked_at_ms);
             let is_new = state != inquiry.was || (success_transaction_id.is_some() && !inquiry.has_permanent_id);
-            (is_new && !too_early).then_some(SeenTransaction {
+            let seen = SeenTransaction {
                 transaction_id: inquiry.transaction_id,
                 state,
                 success_transaction_id,
                 amount: inquiry.amount_of_money(),
-            })
+            };
+            (is_new && !too_early).then(|| (inquiry.gateway.clone(), seen))
         })
         .collect()
 }

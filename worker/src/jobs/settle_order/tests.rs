@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use domain::id::TransactionId;
 use domain::job::QueueName;
-use domain::order::{OrderStatus, Resolution, SuggestedAct, example};
+use domain::order::{GatewayIdentity, OrderStatus, Resolution, SuggestedAct, example};
 use domain::review::{FindingKind, NewFinding};
 use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
 use domain::transaction::TransactionReport;
@@ -70,6 +70,7 @@ fn inquiry(transaction_id: TransactionId, state: TransactionState) -> Inquiry {
         state: state.clone(),
     };
     Inquiry {
+        gateway: GatewayIdentity("sandbox:1234".into()),
         transaction_id,
         was: StoredState::Open,
         is_accepted: false,
@@ -334,7 +335,7 @@ fn what_is_known_already_is_kept_again_only_for_its_permanent_id() {
     without_id.was = StoredState::Debited;
 
     let kept = worth_keeping(&order, &asked(), &[without_id], NOW);
-    assert_eq!(kept.iter().map(|seen| seen.success_transaction_id).collect::<Vec<_>>(), [Some(TransactionId(70))]);
+    assert_eq!(kept.iter().map(|(_, seen)| seen.success_transaction_id).collect::<Vec<_>>(), [Some(TransactionId(70))]);
 
     let mut known = inquiry(DRAFT, TransactionState::Debited { success_transaction_id: TransactionId(70) });
     (known.was, known.has_permanent_id) = (StoredState::Debited, true);
@@ -635,7 +636,7 @@ prop_compose! {
         };
         // Money is seen only by asking.
         let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
-        Inquiry { transaction_id: TransactionId(id), was, is_accepted, end_is_told, has_permanent_id: false, state, report: is_asked.then_some(report) }
+        Inquiry { gateway: GatewayIdentity("sandbox:1234".into()), transaction_id: TransactionId(id), was, is_accepted, end_is_told, has_permanent_id: false, state, report: is_asked.then_some(report) }
     }
 }
 
@@ -779,4 +780,72 @@ proptest! {
         let is_put_twice = order.status == OrderStatus::Review && matches!(decision, Settlement::Review(_));
         prop_assert!(!is_put_twice);
     }
+}
+
+/// The order's customer has chosen another account since the transaction was made.
+fn elsewhere(state: TransactionState) -> Inquiry {
+    Inquiry { gateway: GatewayIdentity("sandbox-payme:64a1".into()), ..inquiry(DRAFT, state) }
+}
+
+/// Numbers of two accounts may be the same.
+/// Shows: MONEY-25
+#[test]
+fn a_debit_at_the_account_before_pays_no_order_and_goes_before_a_person() {
+    for status in [OrderStatus::Pending, OrderStatus::Confirming] {
+        let decision = decided(&order(status), &[elsewhere(debited())]);
+        let Settlement::Review(finding) = decision else { panic!("{status}: {decision:?}") };
+        assert_eq!(finding.kind, FindingKind::DebitDiffers);
+        assert!(finding.text.contains("sandbox-payme:64a1"), "{}", finding.text);
+        // Also beside a debit of the order's own account.
+        let both = [inquiry(DRAFT, debited()), elsewhere(debited())];
+        assert!(matches!(decided(&order(status), &both), Settlement::Review(_)), "{status}");
+    }
+    let paid = order(OrderStatus::Paid);
+    let decision = decided(&paid, &[inquiry(DRAFT, debited()), elsewhere(debited())]);
+    assert!(
+        matches!(&decision, Settlement::Review(finding) if finding.kind == FindingKind::SecondPayment),
+        "{decision:?}"
+    );
+    let reversed = elsewhere(TransactionState::Reversed { success_transaction_id: None });
+    assert_eq!(decided(&paid, &[inquiry(DRAFT, debited()), reversed]), Settlement::Unchanged);
+    let claimed = Order {
+        resolution: Some(Resolution {
+            by: "Olim".into(),
+            reason: "the bank says so".into(),
+            transaction_id: Some(DRAFT),
+        }),
+        ..order(OrderStatus::Review)
+    };
+    assert!(matches!(decided(&claimed, &[elsewhere(debited())]), Settlement::NotResolved { .. }));
+}
+
+#[test]
+fn a_closed_transaction_of_the_account_before_moves_nothing() {
+    let confirming = Order { allowed_transaction_id: Some(DRAFT), ..order(OrderStatus::Confirming) };
+    let closed = elsewhere(TransactionState::Closed);
+
+    assert!(!matches!(decided(&confirming, std::slice::from_ref(&closed)), Settlement::Reopened { .. }));
+    let pending = Order { allowed_transaction_id: None, ..order(OrderStatus::Pending) };
+    assert!(!matches!(decided(&pending, std::slice::from_ref(&closed)), Settlement::LinkClosed { .. }));
+    let kept = worth_keeping(&confirming, &asked(), std::slice::from_ref(&closed), NOW);
+    assert_eq!(kept.len(), 1, "it is not the one that may debit");
+    assert_eq!(kept[0].0, closed.gateway);
+}
+
+#[test]
+fn an_order_whose_customer_never_chose_only_expires() {
+    let unchosen = Order { account: None, choices: Some(0), transaction_id: None, ..order(OrderStatus::Pending) };
+    let at = |order: &Order, asked_at_ms| super::finish::without_account(order, asked_at_ms, asked_at_ms);
+    let ends_ms = unchosen.expires_at_ms.unwrap();
+
+    let (waits, next) = at(&unchosen, ends_ms - 1);
+    assert_eq!(waits, Settlement::Unchanged);
+    assert!(matches!(next, Finish::Snooze { until_ms, queue: QueueName::Background } if until_ms == ends_ms));
+    let (ends, next) = at(&unchosen, ends_ms);
+    assert_eq!(ends, Settlement::Expired);
+    assert!(matches!(next, Finish::Snooze { until_ms, .. } if until_ms == ends_ms + 24 * 3_600_000));
+    let over = Order { status: OrderStatus::Canceled, final_at_ms: Some(0), ..unchosen.clone() };
+    assert!(matches!(at(&over, 80 * 3_600_000), (Settlement::Unchanged, Finish::Complete)));
+    let review = Order { status: OrderStatus::Review, ..unchosen };
+    assert!(matches!(at(&review, ends_ms), (Settlement::Unchanged, Finish::Complete)));
 }
