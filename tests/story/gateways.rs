@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::doors::tea;
 use crate::support::role::client;
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {
     each_gateway_takes_a_payment_and_gives_it_back
+    an_inquiry_beside_a_refund_at_click_tells_no_person
 }
 
 /// The sandbox's credentials at each gateway.
@@ -30,6 +32,14 @@ pub(crate) async fn order_of(app: &TestApp, payment_type: &str) -> (i64, String)
     (body["amount"], body["payment_type"]) = (json!("50.00"), json!(payment_type));
     let order = app.create_order(&body).await.json();
     (order["order_id"].as_i64().unwrap(), order["payment_url"].as_str().unwrap().to_owned())
+}
+
+/// What the sandbox shows at this path.
+async fn look(page: &str, path: &str) -> Value {
+    let mut address: url::Url = page.parse().unwrap();
+    address.set_query(None);
+    address.set_path(path);
+    client().get(address).send().await.unwrap().json().await.unwrap()
 }
 
 /// What the sandbox answers to an act of a customer or of the gateway's cabinet. The page is one of its own.
@@ -79,5 +89,27 @@ async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
         let shown = app.command(&["orders", "show", &order.to_string()]).await;
         assert!(shown.contains(&own), "{own}: {shown}");
     }
+    assert_eq!(app.run(&["audit"]).await.code, Some(0));
+}
+
+/// Click does not say how a payment looks that was given back. The refund whose answer is on its way will know.
+async fn an_inquiry_beside_a_refund_at_click_tells_no_person(kind: Kind) {
+    let app = TestApp::start_with(kind, &ACCOUNTS).await;
+    let (id, page) = order_of(&app, "click").await;
+    act(&page, &format!("/click/_sim/pay/{id}"), &json!({ "amount": "50.00" })).await;
+    app.wait_for(id, "paid").await;
+    let late = json!({ "fault": "api-answer-late", "path": "payment/reversal", "milliseconds": 3_000 });
+    act(&page, "/click/_sim/faults", &late).await;
+
+    app.refund(id, "of-click", &json!({ "reason": "the tea was cold" })).await;
+    let attempt = |book: &Value| book["transactions"][0]["state"] == "reversed";
+    wait_until("the money to go back", PATIENCE, async || {
+        attempt(&look(&page, "/click/_sim/ledger").await).then_some(())
+    })
+    .await;
+    assert_eq!(app.run(&["orders", "reconcile", &id.to_string()]).await.code, Some(0));
+
+    let order = app.wait_for(id, "refunded").await;
+    assert_eq!(order["needs_review"], false, "{order}");
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
 }

@@ -2,7 +2,7 @@
 
 use domain::id::OrderId;
 use domain::job::QueueName;
-use domain::order::Order;
+use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
 use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
@@ -78,6 +78,15 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
 
     reach(Point::SettleAfterCall);
+    let shows_unclear = inquiries.iter().any(|inquiry| matches!(inquiry.state, TransactionState::Unclear { .. }));
+    // A refund may have been asked for, and sent, since the order was read.
+    let order = match order.status {
+        OrderStatus::Paid if shows_unclear => match orders::find(store, order_id).await? {
+            Some(now) if now.status == order.status => now,
+            Some(_) | None => return Ok(anew(store)),
+        },
+        _ => order,
+    };
     let terms = gateway.terms();
     let mut decision = decide(&order, &terms, &inquiries, asked_at_ms, gateway.store_id());
     let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.is_about(&order, Some(id)));

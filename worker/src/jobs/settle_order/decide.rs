@@ -183,9 +183,14 @@ fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
 }
 
 /// The gateway's answer about an order that has ended may be unreadable. Then money may have moved, and a person must
-/// check.
+/// check. While a refund is under way its own job asks about the payment, and tells a person if need be: how a payment
+/// looks that is being reversed is not documented everywhere (Click).
 fn unclear_after_the_end(order: &Order, inquiries: &[Inquiry]) -> Settlement {
+    let is_being_refunded = |inquiry: &Inquiry| {
+        inquiry.is_about(order, order.transaction_id) && order.refund_reserved > order.refunded_amount
+    };
     let unclear = inquiries.iter().find_map(|inquiry| match (&inquiry.state, &inquiry.report) {
+        (TransactionState::Unclear { .. }, _) if is_being_refunded(inquiry) => None,
         (TransactionState::Unclear { code }, Some(_)) if !inquiry.is_accepted => Some((inquiry.transaction_id, code)),
         _ => None,
     });

@@ -550,6 +550,20 @@ fn what_a_person_knows_and_left_is_not_told_again() {
 }
 
 #[test]
+fn an_unclear_answer_about_a_payment_that_is_being_refunded_is_left_to_the_refund() {
+    let unclear = |id| [inquiry(id, TransactionState::Unclear { code: "payment_status -99".into() })];
+    let amount = order(OrderStatus::Paid).amount.get();
+    let refunding = Order { refund_reserved: amount, ..order(OrderStatus::Paid) };
+    let no_refund = order(OrderStatus::Paid);
+    let refunded = Order { refunded_amount: amount, refund_reserved: amount, ..order(OrderStatus::Refunded) };
+
+    assert_eq!(decided(&refunding, &unclear(DRAFT)), Settlement::Unchanged);
+    for (order, id) in [(&refunding, OTHER), (&no_refund, DRAFT), (&refunded, DRAFT)] {
+        assert!(matches!(decided(order, &unclear(id)), Settlement::Review(_)), "{} {id}", order.status);
+    }
+}
+
+#[test]
 fn each_debit_that_a_person_must_know_is_named() {
     const THIRD: TransactionId = TransactionId(77);
     let told = |order: &Order, inquiries: &[Inquiry]| match decided(order, inquiries) {
