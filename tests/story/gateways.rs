@@ -10,6 +10,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 on_both_kinds! {
     each_gateway_takes_a_payment_and_gives_it_back
     an_inquiry_beside_a_refund_at_click_tells_no_person
+    a_payment_at_click_that_begins_beside_an_inquiry_is_not_taken_for_an_earlier_attempts
 }
 
 /// The sandbox's credentials at each gateway.
@@ -112,4 +113,26 @@ async fn an_inquiry_beside_a_refund_at_click_tells_no_person(kind: Kind) {
     let order = app.wait_for(id, "refunded").await;
     assert_eq!(order["needs_review"], false, "{order}");
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
+}
+
+/// Click's answer names the order alone, and the attempt that it is about may have begun after our question.
+async fn a_payment_at_click_that_begins_beside_an_inquiry_is_not_taken_for_an_earlier_attempts(kind: Kind) {
+    let app = TestApp::start_with(kind, &ACCOUNTS).await;
+    let (id, page) = order_of(&app, "click").await;
+    let fault = async |fault: Value| act(&page, "/click/_sim/faults", &fault).await;
+    let pay = async || act(&page, &format!("/click/_sim/pay/{id}"), &json!({ "amount": "50.00" })).await;
+    fault(json!({ "fault": "debit-declined", "next": 1 })).await;
+    fault(json!({ "fault": "complete-altered", "next": 1 })).await;
+    assert_eq!(pay().await["outcome"], "declined");
+    app.wait_for(id, "pending").await;
+
+    // The first attempt is asked about again, for its debit was told; Click answers late.
+    fault(json!({ "fault": "api-slow", "milliseconds": 2_000 })).await;
+    fault(json!({ "fault": "complete-never" })).await;
+    assert_eq!(app.run(&["orders", "reconcile", &id.to_string()]).await.code, Some(0));
+    assert_eq!(pay().await["outcome"], "debited");
+
+    let order = app.wait_for(id, "paid").await;
+    let book = look(&page, "/click/_sim/ledger").await;
+    assert_eq!(order["transaction_id"], book["transactions"][1]["merchant_prepare_id"], "{order} {book}");
 }

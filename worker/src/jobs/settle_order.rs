@@ -4,6 +4,7 @@ use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
+use domain::terms::{LinkOrigin, OutcomeSource, Terms};
 use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
@@ -88,6 +89,9 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         _ => order,
     };
     let terms = gateway.terms();
+    if may_be_of_a_new_one(&terms, &inquiries) && transactions::of_order(store, order_id).await?.len() != drafts.len() {
+        return Ok(anew(store));
+    }
     let mut decision = decide(&order, &terms, &inquiries, asked_at_ms, gateway.store_id());
     let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.is_about(&order, Some(id)));
     if let Some((asked, error)) = unanswered {
@@ -114,6 +118,19 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         }
         Transition::Refused => Ok(anew(store)),
     }
+}
+
+/// Whether a debit that was not known before may be that of a transaction that began while the gateway was asked: its answer
+/// may name the order alone (Click documents, payment/status_by_mti).
+fn may_be_of_a_new_one(terms: &Terms, inquiries: &[Inquiry]) -> bool {
+    let begins_by_itself = match (terms.link, terms.outcome) {
+        (LinkOrigin::Local, OutcomeSource::Asked) => true,
+        (LinkOrigin::Draft, _) | (LinkOrigin::Local, OutcomeSource::Told) => false,
+    };
+    begins_by_itself
+        && inquiries.iter().any(|inquiry| {
+            matches!(inquiry.state, TransactionState::Debited { .. }) && inquiry.was != StoredState::Debited
+        })
 }
 
 /// The order has changed since it was read.
