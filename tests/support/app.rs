@@ -105,8 +105,9 @@ impl TestApp {
         self.program.wait_exit(PATIENCE).await;
     }
 
-    /// Starts the ended program again on the same data, without a variable that it had.
+    /// Waits until the dying program has ended, and starts it again on the same data, without a variable that it had.
     pub(crate) async fn start_again_without(&mut self, variable: &str) {
+        self.program.wait_exit(PATIENCE).await;
         self.environment.retain(|(name, _)| name != variable);
         self.start_again().await;
     }
