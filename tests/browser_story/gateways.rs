@@ -74,6 +74,8 @@ async fn a_customer_whose_card_was_declined_at_a_gateway_that_begins_payments_pa
             assert_eq!(app.history(id(&order)).await.times_entered("paid"), 1, "{gateway}");
         }
     }
+    let audit = app.run(&["audit"]).await;
+    assert_eq!(audit.code, Some(0), "{audit:?}");
     browser.quit().await;
 }
 
