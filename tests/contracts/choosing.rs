@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken};
+use domain::job::{Job, QueueName};
 use domain::order::{GatewayIdentity, MAX_CHOICES, NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use domain::transaction::StoredState;
 use futures_util::future::join_all;
 use store::calls::{self, CalledAccount, ToldCall};
-use store::kinds;
+use store::jobs::Finish;
 use store::orders::{self, Chosen, Created, LocalLink, Transition};
 use store::settlement::{self, MAX_LINKS, Settlement};
 use store::sweeping::{self, Swept};
 use store::transactions::{self, SeenTransaction};
+use store::{jobs, kinds};
 
 use crate::support::fixture::calling::{asked, payment_type, telling, told};
-use crate::support::fixture::settling::{far, paid};
+use crate::support::fixture::settling::paid;
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, new_link, new_order, on_every_database};
 
 on_every_database! {
@@ -152,8 +154,8 @@ async fn a_release_that_knows_no_choice_can_read_such_an_order_and_has_no_accoun
     assert_eq!((older.account.clone(), older.choices), (Some(atmos()), None));
     refused(f.choose(&older, &account(&telling())).await);
     // Its sweep finds no link; the job that it stages waits for the choice.
-    let job = domain::job::Job::CreatePaymentLink { order_id: order.id };
-    store::jobs::stage_now(&f.store, job).await.unwrap();
+    let job = Job::CreatePaymentLink { order_id: order.id };
+    jobs::stage_now(&f.store, job).await.unwrap();
     done(f.choose(&order, &atmos()).await);
     let links = f.jobs(&order).await.into_iter().filter(|(kind, _)| kind == "create_payment_link").count();
     assert_eq!(links, 1);
@@ -309,8 +311,8 @@ async fn a_draft_of_the_account_before_is_refused_and_its_late_link_is_not_store
 
     // The customer changes while the draft is being made: the draft is known, and the link is not the order's.
     let order = f.chosen(&atmos()).await;
-    let jobs = f.claim(domain::job::QueueName::Links).await;
-    let wanted = domain::job::Job::CreatePaymentLink { order_id: order.id };
+    let jobs = f.claim(QueueName::Links).await;
+    let wanted = Job::CreatePaymentLink { order_id: order.id };
     let job = jobs.iter().find(|job| job.job == Ok(wanted)).expect("the link's job");
     let changed = done(f.choose(&order, &account(&telling())).await);
     let stored = orders::store_link(&f.store, &job.lease, &order, &new_link(9), PAYMENT_TTL_MS, 0).await.unwrap();
@@ -386,12 +388,13 @@ impl Dice {
 ///
 /// Shows: MONEY-25
 async fn no_order_of_choices_and_calls_lets_two_transactions_take_money(f: Fixture) {
+    // So that an inquiry can be claimed by its number, and no order's inquiry is met by another order.
+    f.store.enqueue_when_staged(vec![QueueName::Settle]);
     let number = std::env::var("TASDIQ_TEST_INTERLEAVINGS").ok().and_then(|orders| orders.parse().ok());
     let seed = u64::from(std::process::id());
     let mut changed = 0;
     for story in 0..number.unwrap_or(ORDERS) {
         changed += walk(&f, seed * 1_000_003 + story).await;
-        f.put_off_inquiries().await;
     }
 
     assert!(changed > 0, "no choice was ever changed");
@@ -497,10 +500,15 @@ async fn inquire(f: &Fixture, order: &Order) {
         })
         .into_iter()
         .collect();
-    let job = f.settle_job(&order).await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    let of_order = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+    let open = of_order.iter().find(|job| job.kind == "settle_order" && job.state.is_open()).expect("it is staged");
+    let claimed = jobs::claim(&f.store, &[open.id]).await.unwrap();
+    let [job] = claimed.as_slice() else { panic!("{open:?} is not claimed") };
     let now_ms = f.store.now_ms();
-    let settled = settlement::settle_beside(&f.store, &job.lease, &order, now_ms, &seen, &settlement, &far()).await;
+    let finish = Finish::Snooze { until_ms: now_ms + 86_400_000, queue: QueueName::Background };
+    let settled = settlement::settle_beside(&f.store, &job.lease, &order, now_ms, &seen, &settlement, &finish).await;
     if settled.unwrap() == Transition::Refused {
-        f.put_off_inquiries().await;
+        jobs::finish_alone(&f.store, &job.lease, &finish).await.unwrap();
     }
 }
