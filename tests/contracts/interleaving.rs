@@ -8,7 +8,7 @@ use audit::{Against, Severity, Word};
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, QueueName};
-use domain::order::{NewOrder, Order, OrderAccount};
+use domain::order::{GatewayIdentity, NewOrder, Order, OrderAccount};
 use domain::transaction::{StoredTransaction, TransactionReport, TransactionState};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -108,9 +108,9 @@ async fn many_orders(processes: &Processes, walk: impl AsyncFn(&Processes, u64) 
 }
 
 /// An audit of all orders finds nothing. `state` is what the gateway shows of a transaction.
-async fn audit_finds_nothing(
+pub(super) async fn audit_finds_nothing(
     f: &Fixture,
-    account: &CalledAccount,
+    gateway: &GatewayIdentity,
     state: impl Fn(&StoredTransaction) -> TransactionState,
 ) {
     let word = |row: &StoredTransaction| -> (TransactionId, Word) {
@@ -132,7 +132,7 @@ async fn audit_finds_nothing(
         for record in &batch.orders {
             let OrderRecord { order, transactions, .. } = record;
             let words: HashMap<TransactionId, Word> = transactions.iter().map(word).collect();
-            let against = Against { gateway: &account.gateway, store_id: "", words: &words, now_ms: f.store.now_ms() };
+            let against = Against { gateway, store_id: "", words: &words, now_ms: f.store.now_ms() };
             let mut differences = audit::examine(record, &against);
             differences.retain(|difference| difference.kind.severity() == Severity::Difference);
             assert!(differences.is_empty(), "order {}: {differences:?}, {record:#?}", order.id);
@@ -169,7 +169,12 @@ async fn call_from(f: &Fixture, other: &CalledAccount, order: &Order, external_i
 }
 
 /// Runs the order's inquiry with what it saw and decided, as a worker does. Returns whether it was written.
-async fn inquire(f: &Fixture, order: &Order, seen: &[SeenTransaction], settlement: &Settlement) -> Transition {
+pub(super) async fn inquire(
+    f: &Fixture,
+    order: &Order,
+    seen: &[SeenTransaction],
+    settlement: &Settlement,
+) -> Transition {
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     let open = jobs.iter().find(|job| job.kind == "settle_order" && job.state.is_open()).expect("it is staged");

@@ -18,6 +18,7 @@ mod jobs;
 mod kinds;
 mod local_links;
 mod numbers;
+mod older_release;
 mod orders;
 mod payme;
 mod queue;

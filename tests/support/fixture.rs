@@ -147,7 +147,8 @@ impl Fixture {
         sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
     }
 
-    async fn any_connection(&self) -> AnyConnection {
+    /// A direct connection to this database, whichever it is.
+    pub(crate) async fn any_connection(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
         let url = match &self.url {
             DatabaseUrl::Sqlite(path) => {

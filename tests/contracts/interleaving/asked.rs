@@ -73,7 +73,7 @@ pub(super) async fn no_order_of_calls_pays_what_the_gateway_did_not_take(f: Fixt
     let debited = fates.values().filter(|fate| **fate == Fate::Debited).count();
     println!("{debited} debits in {} attempts", fates.len());
     let state = |row: &StoredTransaction| shown(row, fates[row.external_id.as_deref().unwrap()]);
-    audit_finds_nothing(processes.first(), &asked(), state).await;
+    audit_finds_nothing(processes.first(), &asked().gateway, state).await;
 }
 
 /// What the gateway shows of an attempt once everything has come to rest.

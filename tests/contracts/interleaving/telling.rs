@@ -39,7 +39,7 @@ pub(super) async fn no_order_of_calls_debits_twice_or_answers_a_repeat_different
         StoredState::Debited => TransactionState::Debited { success_transaction_id: row.transaction_id },
         StoredState::Reversed => TransactionState::Reversed { success_transaction_id: row.success_transaction_id },
     };
-    audit_finds_nothing(processes.first(), &telling(), state).await;
+    audit_finds_nothing(processes.first(), &telling().gateway, state).await;
 }
 
 async fn walk(processes: &Processes, seed: u64) -> Order {
