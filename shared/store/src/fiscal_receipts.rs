@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::statement::Statement;
 use super::{Store, StoreError};
 use domain::fiscal::{FiscalKind, FiscalReceipt};
 use domain::id::{OrderId, TransactionId};
@@ -42,20 +43,26 @@ pub async fn keep(
     write.commit().await.map(|()| true)
 }
 
+// One after the other: without statistics PostgreSQL would read all receipts, to join them.
+const FISCAL_RECEIPTS_OF_ORDER: Statement = Statement {
+    sqlite: "-- fiscal_receipts_of_order
+        select f.transaction_id, f.kind, f.data, f.received_at_ms from transactions t
+        join fiscal_receipts f on f.gateway = t.gateway and f.transaction_id = t.transaction_id
+        where t.order_id = $1 order by f.received_at_ms, f.transaction_id, f.kind limit 200",
+    postgres: "-- fiscal_receipts_of_order
+        select f.transaction_id, f.kind, f.data, f.received_at_ms from transactions t
+        cross join lateral (select transaction_id, kind, data, received_at_ms from fiscal_receipts
+            where gateway = t.gateway and transaction_id = t.transaction_id offset 0) as f
+        where t.order_id = $1 order by f.received_at_ms, f.transaction_id, f.kind limit 200",
+};
+
 /// The fiscal receipts of an order's transactions, oldest first.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<FiscalReceipt>, StoreError> {
-    let rows = sqlx::query(
-        "-- fiscal_receipts_of_order
-        select f.transaction_id, f.kind, f.data, f.received_at_ms from transactions t
-        join fiscal_receipts f on f.gateway = t.gateway and f.transaction_id = t.transaction_id
-        where t.order_id = $1 order by f.received_at_ms, f.transaction_id, f.kind limit 200",
-    )
-    .bind(order_id.0)
-    .fetch_all(store.readers())
-    .await?;
+    let query = sqlx::query(FISCAL_RECEIPTS_OF_ORDER.on(store.database())).bind(order_id.0);
+    let rows = query.fetch_all(store.readers()).await?;
     // A kind that a newer release writes is left to it.
     let read = |row: &AnyRow| -> Result<Option<FiscalReceipt>, StoreError> {
         let kind: String = row.try_get("kind")?;
