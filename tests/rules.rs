@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 mod conflicts;
 mod documents;
 mod shown;
-mod statements;
+pub(crate) mod statements;
 mod types;
 
 /// The top folder of the repository.

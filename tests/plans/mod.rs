@@ -2,22 +2,35 @@
 //! and reads no more of them.
 //!
 //! The statements are those that the product really ran. PostgreSQL logs their plans, with the real parameters
-//! (`auto_explain`); SQLite is asked about each text that was sent to it.
+//! (`auto_explain`); SQLite is asked about each text that was sent to it. Both are also asked about every statement in the
+//! sources, run or not.
 
+mod calls;
 mod counts;
 mod incremental;
 mod postgres;
+mod sources;
 mod sqlite;
 mod walk;
 mod young;
 
 /// The tables that grow for ever, or with the open work.
-const GROWING: [&str; 8] =
-    ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys", "job_attempts"];
+const GROWING: [&str; 10] = [
+    "jobs",
+    "orders",
+    "order_history",
+    "transactions",
+    "refunds",
+    "callbacks",
+    "idempotency_keys",
+    "job_attempts",
+    "review_findings",
+    "fiscal_receipts",
+];
 
 /// The statements that must have run: those for each job, order and callback, those that run all the time, and those
 /// for each batch of an audit.
-const NAMES: [&str; 69] = [
+const NAMES: [&str; 83] = [
     "earliest_due",
     "enqueue_jobs",
     "enqueue_jobs_again",
@@ -87,6 +100,20 @@ const NAMES: [&str; 69] = [
     "audit_callbacks",
     "audit_findings",
     "known_transactions",
+    "create_orders",
+    "find_reference",
+    "find_called",
+    "find_holders",
+    "begin_transactions",
+    "move_told",
+    "free_orders",
+    "is_order_of",
+    "inspect_transaction",
+    "statement_of_account",
+    "keep_fiscal_receipt",
+    "fiscal_receipts_of_order",
+    "open_orders_by_shop",
+    "hint_from_callbacks",
 ];
 
 /// The name at the beginning of a statement.

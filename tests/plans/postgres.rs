@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use store::DatabaseUrl;
 use store::Store;
 
-use super::{GROWING, NAMES, name, walk};
+use super::{GROWING, NAMES, name, sources, walk};
 use crate::support::filling::{self, FillSize};
 use crate::support::servers::PrivatePostgres;
 
@@ -26,10 +26,10 @@ struct Seen {
 /// Shows: PROMISE-8
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_uses_its_index_on_postgres_at_ten_thousand_and_at_a_million_jobs() {
-    let small = seen_at(FillSize::SMALL).await;
-    let large = seen_at(FillSize::LARGE).await;
-
     let mut faults = Vec::new();
+    let small = seen_at(FillSize::SMALL, &mut faults).await;
+    let large = seen_at(FillSize::LARGE, &mut faults).await;
+
     for name in NAMES {
         if !small.contains_key(name) || !large.contains_key(name) {
             faults.push(format!("{name} was never run"));
@@ -56,8 +56,9 @@ fn most(pages: &[u64]) -> u64 {
     pages.iter().copied().max().unwrap_or_default()
 }
 
-/// Fills a separate server, runs the walk, and reads the server's log about it.
-async fn seen_at(extent: FillSize) -> BTreeMap<String, Seen> {
+/// Fills a separate server, runs the walk, and reads the server's log about it. The statements of the sources are planned
+/// before there are statistics and with them.
+async fn seen_at(extent: FillSize, faults: &mut Vec<String>) -> BTreeMap<String, Seen> {
     let server = PrivatePostgres::start_with(&[
         "shared_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",
@@ -75,10 +76,17 @@ async fn seen_at(extent: FillSize) -> BTreeMap<String, Seen> {
     store.migrate().await.unwrap();
     let mut filling = PgConnection::connect(&server.url()).await.unwrap();
     filling.execute("set auto_explain.log_min_duration = -1").await.unwrap();
-    for statement in filling::statements(extent, store.now_ms()) {
+    let called = filling::called_orders(extent, store.now_ms());
+    for statement in filling::statements(extent, store.now_ms()).into_iter().chain(called) {
         filling.execute(AssertSqlSafe(statement)).await.unwrap();
     }
+    let mut plan = async |filling: &mut PgConnection, when: &str| {
+        let found = sources::postgres_faults(filling).await;
+        faults.extend(found.iter().map(|fault| format!("{} jobs, {when} statistics: {fault}", extent.jobs)));
+    };
+    plan(&mut filling, "without").await;
     filling.execute("vacuum analyze").await.unwrap();
+    plan(&mut filling, "with").await;
 
     walk::walk(&store, extent).await;
     walk::start_embedded(&store).await;

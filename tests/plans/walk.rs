@@ -20,6 +20,7 @@ use store::settlement::{self, Settlement};
 use store::transactions::{self, SeenTransaction};
 use store::{Store, sweeping};
 
+use super::calls;
 use crate::support::filling::{FillSize, TOKEN, UNDER_WAY};
 use crate::support::fixture::{DEBIT_WITHIN, gateway, new_link, new_order};
 
@@ -31,7 +32,7 @@ const TIMES: i64 = 8;
 pub(super) struct Times(pub(super) BTreeMap<&'static str, Duration>);
 
 impl Times {
-    async fn of<T>(&mut self, step: &'static str, work: impl Future<Output = T>) -> T {
+    pub(super) async fn of<T>(&mut self, step: &'static str, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let done = work.await;
         let took = began.elapsed();
@@ -49,6 +50,7 @@ pub(super) async fn walk(store: &Store, extent: FillSize) -> Times {
         one_order(store, extent, round, &mut times).await;
         operate(store, extent, round, &mut times).await;
         audit(store, extent, round, &mut times).await;
+        calls::walk(store, extent, round, &mut times).await;
     }
     times
 }

@@ -14,7 +14,7 @@ use super::{parsed, sources};
 use crate::support::fixture::Fixture;
 
 /// The statements for a server alone: its time, settings, sessions and history.
-const ONLY_POSTGRES: [&str; 16] = [
+pub(crate) const ONLY_POSTGRES: [&str; 16] = [
     "measure_clock",
     "unsafe_settings",
     "server",
@@ -34,14 +34,14 @@ const ONLY_POSTGRES: [&str; 16] = [
 ];
 
 /// Texts of several statements, which cannot be prepared.
-const SCRIPTS: [&str; 1] = ["set_up_session"];
+pub(crate) const SCRIPTS: [&str; 1] = ["set_up_session"];
 
 /// A statement's text, and its place.
-struct Text {
+pub(crate) struct Text {
     path: String,
-    sql: String,
+    pub(crate) sql: String,
     /// `None` if both databases read it.
-    database: Option<Database>,
+    pub(crate) database: Option<Database>,
 }
 
 impl Text {
@@ -197,7 +197,7 @@ fn has_name(text: &str) -> bool {
 }
 
 /// All texts in the store's sources.
-fn texts() -> Vec<Text> {
+pub(crate) fn texts() -> Vec<Text> {
     let sources: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with("shared/store/src/")).collect();
     let columns: BTreeMap<String, String> = sources.iter().flat_map(|(_, source)| macros(source)).collect();
     let mut texts = Vec::new();

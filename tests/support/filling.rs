@@ -10,7 +10,15 @@ pub(crate) struct FillSize {
 impl FillSize {
     pub(crate) const SMALL: FillSize = FillSize { jobs: 10_000, orders: 3_000 };
     pub(crate) const LARGE: FillSize = FillSize { jobs: 1_000_000, orders: 100_000 };
+
+    /// The paid orders of [`called_orders`].
+    pub(crate) fn called(self) -> i64 {
+        self.orders / 2
+    }
 }
+
+/// The numbers of orders and jobs of [`called_orders`] come after this one.
+pub(crate) const FIRST_CALLED: i64 = 30_000_000;
 
 /// The number of open orders, enqueued jobs, running jobs, dead letters and rows to be deleted. It is the same for
 /// every size, because work in progress does not grow with the history.
@@ -115,6 +123,60 @@ pub(crate) fn statements(extent: FillSize, now_ms: i64) -> Vec<String> {
             where id > {orders} / 2 and id <= {orders} / 2 + {UNDER_WAY} and status = 'paid'"
         ),
         format!("update id_blocks set next = {}", all_jobs + UNDER_WAY + 1),
+    ]
+}
+
+/// Further orders of a gateway that begins its transactions by a call: some paid a week ago, each with its transaction
+/// `called <number>`, its fiscal receipt, a finding that was settled, and a job with an attempt that failed; and [`UNDER_WAY`]
+/// that wait for their customers.
+pub(crate) fn called_orders(extent: FillSize, now_ms: i64) -> Vec<String> {
+    let (first, paid) = (FIRST_CALLED, extent.called());
+    let (gateway, all) = ("'sandbox-payme:64a1'", numbers(1, paid + UNDER_WAY));
+    let made =
+        format!("(case when n > {paid} then {now_ms} - 600000 else {now_ms} - 755000000 + 254000000 * n / {paid} end)");
+    vec![
+        format!(
+            "insert into orders (id, token, api_key_name, product_name, amount, payment_type, language, status, gateway,
+                transaction_id, payment_url, links_made, link_at_ms, expires_at_ms, final_at_ms, created_at_ms,
+                pending_since_ms, shop)
+            select {first} + n,
+                cast(20000000000000000 + n as text) || substr(cast(20000000000000000 + n as text), 3), 'shop', 'Tea',
+                5000, 'payme', 'uz', case when n > {paid} then 'pending' else 'paid' end, {gateway},
+                case when n <= {paid} then {first} + n end, 'http://gateway/' || n, 1, {made}, {made} + 1800000,
+                case when n <= {paid} then {made} + 60000 end, {made}, {made}, 'default' from {all}"
+        ),
+        format!(
+            "insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+            select {first} + n, 1, {made}, null, 'pending', 'the shop asked for it' from {all}"
+        ),
+        format!(
+            "insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms, external_id,
+                account, gateway_at_ms, debited_at_ms)
+            select {gateway}, {first} + n, {first} + n, 5000, 'debited', {made}, 'called ' || ({first} + n),
+                cast({first} + n as text), {made}, {made} + 60000 from {}",
+            numbers(1, paid)
+        ),
+        format!(
+            "insert into fiscal_receipts (gateway, transaction_id, kind, data, received_at_ms)
+            select {gateway}, {first} + n, 'PERFORM', '{{}}', {made} from {}",
+            numbers(1, paid)
+        ),
+        format!(
+            "insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, ended_at_ms, outcome, error)
+            select {first} + n, 1, 'settle_order', {first} + n, 1, 0, {made}, 'failed', 'no answer' from {}",
+            numbers(1, paid)
+        ),
+        format!(
+            "insert into review_findings (order_id, number, kind, text, act, found_at_ms, accepted_at_ms)
+            select {first} + n, 1, 'unclear_answer', 'it was unclear', 'ask_gateway', {made}, {made} + 1000 from {}",
+            numbers(1, paid)
+        ),
+        format!(
+            "insert into jobs (id, queue, kind, subject_id, payload, state, attempt, due_at_ms, created_at_ms)
+            select {first} + n, 'background', 'settle_order', {first} + n,
+                '{{\"kind\":\"settle_order\",\"order_id\":' || ({first} + n) || '}}', 'available', 0,
+                {now_ms} + 3600000 + n, {made} from {all}"
+        ),
     ]
 }
 
