@@ -23,8 +23,6 @@ use poem::http::StatusCode;
 use poem::{Endpoint, Request, Response};
 use process::notice::Notice;
 use queue::{LocalQueue, Queue};
-use rand::seq::IndexedRandom;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use store::orders::{self, Created, LocalLink};
 use store::{callbacks, transactions};
@@ -34,6 +32,8 @@ use crate::support::click_call::Call;
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 use crate::support::walked_calls::{Seen, Walk};
+
+mod mutated;
 
 on_every_database! {
     every_row_of_the_table_is_answered_as_it_and_the_reference_say
@@ -49,7 +49,6 @@ on_every_database! {
     the_address_of_a_shop_takes_the_calls_of_its_own_service_alone
     a_database_that_hangs_is_told_as_clicks_table_says
     an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise
-    mutated_calls_never_panic_and_never_write_on_a_refusal
 }
 
 const KEY: &str = "the-secret-key-of-the-service";
@@ -640,71 +639,4 @@ async fn an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise(f
 
     let watching = Webhook::over(refusing.f);
     assert_eq!(watching.send(&call).await["error"], 0, "by default a list is for watching");
-}
-
-/// How many mutated calls; `TASDIQ_MUTATED_CALLS` sets another number.
-const MUTATED: u64 = 1_000;
-
-async fn mutated_calls_never_panic_and_never_write_on_a_refusal(f: Fixture) {
-    let webhook = Webhook::over(f);
-    let mut random = StdRng::seed_from_u64(16);
-    let count = std::env::var("TASDIQ_MUTATED_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(MUTATED);
-    let (mut order, mut prepare_id) = webhook.prepared(1).await;
-    let mut number = 1;
-    for round in 0..count {
-        let prepare = Call::prepare(&order, number);
-        let honest = match round % 3 {
-            0 => prepare.signed(),
-            1 => prepare.complete(&prepare_id, 0).signed(),
-            _ => prepare.complete(&prepare_id, -1).signed(),
-        };
-        let whole = if random.random_bool(0.5) { honest.form() } else { honest.json() };
-        let body = mutated(whole.into_bytes(), &mut random);
-        let before = webhook.rows(&order).await;
-
-        let (status, text) = webhook.post("/click/webhook/", "application/x-www-form-urlencoded", body.clone()).await;
-
-        let shown = String::from_utf8_lossy(&body);
-        assert_eq!(status, StatusCode::OK, "{shown}");
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
-        let code = answer["error"].as_i64().unwrap_or_else(|| panic!("{answer}"));
-        assert!((-9..=0).contains(&code), "{answer}");
-        let after = webhook.rows(&order).await;
-        if matches!(code, -8 | -1 | -3 | -5 | -6 | -2) {
-            assert_eq!(after, before, "{answer}: {shown}");
-        }
-        assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming, "{shown}");
-        if after != before {
-            // A mutation that leaves what is signed as it was is told like the honest call.
-            number += 1;
-            (order, prepare_id) = webhook.prepared(number).await;
-        }
-    }
-}
-
-/// One to three changes: a byte, a stretch taken out, doubled or moved, or an end cut off.
-fn mutated(mut body: Vec<u8>, random: &mut StdRng) -> Vec<u8> {
-    const SIGNS: &[u8] = b"0123456789.-+&=%{}[]\",:eE \x00\xff";
-    for _ in 0..random.random_range(1..=3) {
-        if body.is_empty() {
-            return body;
-        }
-        let at = random.random_range(0..body.len());
-        let end = (at + random.random_range(1..40)).min(body.len());
-        match random.random_range(0..5) {
-            0 => body[at] = *SIGNS.choose(random).unwrap(),
-            1 => drop(body.drain(at..end)),
-            2 => {
-                let stretch = body[at..end].to_vec();
-                body.splice(at..at, stretch);
-            }
-            3 => {
-                let stretch: Vec<u8> = body.drain(at..end).collect();
-                let to = random.random_range(0..=body.len());
-                body.splice(to..to, stretch);
-            }
-            _ => body.truncate(at),
-        }
-    }
-    body
 }

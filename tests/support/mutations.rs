@@ -29,6 +29,12 @@ impl Mutations {
         Mutations { seed, each, threads }
     }
 
+    /// So many, whatever was requested: what is slow, and shown in other ways for the rest.
+    #[allow(dead_code, reason = "this file is part of several test crates")]
+    pub(crate) fn always(what: &str, few: u32) -> Self {
+        Mutations { each: few, threads: 1, ..Mutations::asked_for(what, few) }
+    }
+
     /// Runs `part` on each thread, with its own runner, which first repeats the failing cases stored in `seeds`.
     pub(crate) fn run(&self, seeds: &'static str, part: impl Fn(TestRunner) + Sync) {
         std::thread::scope(|scope| {
