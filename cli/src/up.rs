@@ -182,7 +182,7 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
     ));
     let others: Vec<String> = types.map(|payment_type| format!("\"{payment_type}\"")).collect();
     if !others.is_empty() {
-        lines.push(format!("\"payment_type\" may also be {}.\n", others.join(" or ")));
+        lines.push(format!("\"payment_type\" may also be {}; left out, the customer chooses.\n", others.join(" or ")));
     }
     lines.push("Ctrl-C ends it; what was under way goes on at the next start.".to_owned());
     lines.join("\n")
