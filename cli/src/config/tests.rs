@@ -245,7 +245,7 @@ fn a_process_reads_the_settings_of_what_it_runs() {
     let jobs = "TASDIQ_SWEEP_SECONDS=x\nTASDIQ_SETTLE_SCHEDULE=x\nTASDIQ_LINK_TTL_HOURS=x";
     let http = "TASDIQ_LINK_WAIT_MS=x\nTASDIQ_WEBHOOK_LISTEN=x";
     for (role, faulty) in [
-        (Role::Api, vec!["TASDIQ_WEBHOOK_LISTEN", "TASDIQ_LINK_WAIT_MS"]),
+        (Role::Api, vec!["TASDIQ_LINK_TTL_HOURS", "TASDIQ_WEBHOOK_LISTEN", "TASDIQ_LINK_WAIT_MS"]),
         (Role::Worker, vec!["TASDIQ_LINK_TTL_HOURS", "TASDIQ_SETTLE_SCHEDULE", "TASDIQ_SWEEP_SECONDS"]),
         (Role::Operator, vec![]),
         (Role::Sandbox, vec![]),
