@@ -17,6 +17,7 @@ use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
 
+mod choice;
 mod click;
 mod defect;
 mod payme;
@@ -75,7 +76,8 @@ async fn a_point_or_an_action_that_there_is_not_ends_the_program_at_its_start() 
 
 /// Every deadly point that only an order's own jobs pass, once.
 fn on_an_orders_way() -> Vec<(Point, u32)> {
-    let is_on_it = |point: &&Point| point.is_deadly() && !point.is_of_a_call() && !OF_EVERY_JOB.contains(point);
+    let is_elsewhere = |point: Point| point.is_of_a_call() || point.is_of_a_choice() || OF_EVERY_JOB.contains(&point);
+    let is_on_it = |point: &&Point| point.is_deadly() && !is_elsewhere(**point);
     let points = Point::ALL.iter().filter(is_on_it);
     points.map(|point| (*point, 1)).collect()
 }

@@ -16,7 +16,7 @@ on_both_kinds! {
 }
 
 /// An order whose customer chooses: its number and its token.
-async fn unchosen(app: &TestApp) -> (i64, String) {
+pub(crate) async fn unchosen(app: &TestApp) -> (i64, String) {
     let body = json!({ "product_name": "Tea", "amount": "50.00", "language": "en" });
     let answer = app.create_order(&body).await;
     let order = answer.json();
@@ -25,13 +25,13 @@ async fn unchosen(app: &TestApp) -> (i64, String) {
 }
 
 /// Sends the page's form, as a browser without JavaScript does.
-async fn choose(app: &TestApp, token: &str, payment_type: &str) -> HttpAnswer {
+pub(crate) async fn choose(app: &TestApp, token: &str, payment_type: &str) -> HttpAnswer {
     let form = format!("pay_with={payment_type}");
     app.post(&format!("/pay/{token}"), "application/x-www-form-urlencoded", form).await
 }
 
 /// The gateway's page to which our page of a chosen way forwards.
-async fn payment_page(app: &TestApp, token: &str) -> String {
+pub(crate) async fn payment_page(app: &TestApp, token: &str) -> String {
     let answer = app.get(&format!("/pay/{token}")).await;
     assert_eq!(answer.status, 303, "{answer:?}");
     answer.header("location").to_owned()

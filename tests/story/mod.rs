@@ -4,7 +4,7 @@ mod answers;
 mod bad_input;
 mod callbacks;
 mod checked;
-mod choice;
+pub(crate) mod choice;
 pub(crate) mod click;
 mod fair;
 mod faults;

@@ -71,6 +71,10 @@ named_values! {
         PaidBeforeCommit = "paid-before-commit",
         /// `paid` is committed, and no other part knows it yet.
         PaidAfterCommit = "paid-after-commit",
+        /// The customer's choice of an account is written and not committed.
+        ChoiceBeforeCommit = "choice-before-commit",
+        /// The choice is committed, and the customer has no answer.
+        ChoiceAfterCommit = "choice-after-commit",
         /// The cancel of an order is written and not committed.
         CancelBeforeCommit = "cancel-before-commit",
         /// An order is canceled, and no other part knows it yet.
@@ -127,6 +131,11 @@ impl Point {
                 | Point::ReversedBeforeCommit
                 | Point::ReversedAfterCommit
         )
+    }
+
+    /// Whether only a customer's choice of an account reaches it.
+    pub fn is_of_a_choice(self) -> bool {
+        matches!(self, Point::ChoiceBeforeCommit | Point::ChoiceAfterCommit)
     }
 
     /// Whether an order's work reaches it, so that a process may be killed there.

@@ -1,5 +1,6 @@
 //! The customer chooses the account through which an order is paid, on our page.
 
+use failpoint::{Point, reach};
 use sqlx::Row;
 
 use super::{LocalLink, NOT_CHOSEN, find, tell};
@@ -113,6 +114,8 @@ async fn choose_once(
     let choice: i64 = row.try_get("choices")?;
     let cause = format!("the customer chose to pay with {}, choice {choice}", account.payment_type);
     tell(&mut write, id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
+    reach(Point::ChoiceBeforeCommit);
     write.commit().await?;
+    reach(Point::ChoiceAfterCommit);
     Ok(true)
 }
