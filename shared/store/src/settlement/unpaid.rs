@@ -68,29 +68,34 @@ pub(super) async fn reopen(
     transaction_id: TransactionId,
     link_is_closed: bool,
 ) -> Result<Transition, StoreError> {
-    let done = sqlx::query(
+    let now_ms = write.now_ms();
+    let row = sqlx::query(
         "-- reopen_order
         update orders set status = 'pending', allowed_transaction_id = null, allowed_until_ms = null,
             seen_unpaid_at_ms = $4
         where id = $1 and status = 'confirming' and allowed_transaction_id = $2
             and (last_allowed_at_ms <= $3 or exists (select 1 from transactions told
                 where told.gateway = orders.gateway and told.transaction_id = $2 and told.closed_at_ms <= $4
-                    and told.closed_at_ms >= orders.last_allowed_at_ms))",
+                    and told.closed_at_ms >= orders.last_allowed_at_ms))
+        returning payment_url, expires_at_ms",
     )
     .bind(id.0)
     .bind(transaction_id.0)
     .bind(believed_ms)
     .bind(asked_at_ms)
-    .execute(write.transaction())
+    .fetch_optional(write.transaction())
     .await?;
-    if done.rows_affected() == 0 {
-        return Ok(Transition::Refused);
-    }
+    let Some(row) = row else { return Ok(Transition::Refused) };
+    let has_link = row.try_get::<Option<String>, _>("payment_url")?.is_some();
+    let is_in_time = row.try_get::<Option<i64>, _>("expires_at_ms")?.is_none_or(|expires_at_ms| expires_at_ms > now_ms);
     let cause = format!("the gateway closed transaction {transaction_id} unpaid");
     tell(write, id, Some(OrderStatus::Confirming), OrderStatus::Pending, &cause).await?;
     if link_is_closed {
         // Refused only if no further link is due.
         let _ = drop_closed_link(write, id, asked_at_ms, transaction_id).await?;
+    } else if !has_link && is_in_time {
+        // The link's job found the order being paid by an earlier draft, and ended.
+        jobs::stage(write, Job::CreatePaymentLink { order_id: id }, QueueName::Links, now_ms).await?;
     }
     Ok(Transition::Made)
 }
