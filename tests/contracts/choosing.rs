@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use domain::callback_verdict::CallbackVerdict;
-use domain::id::{OrderId, OrderToken};
+use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, QueueName};
 use domain::order::{GatewayIdentity, MAX_CHOICES, NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
-use domain::transaction::StoredState;
-use futures_util::future::join_all;
+use domain::transaction::{StoredState, StoredTransaction};
+use futures_util::future::{join, join_all};
 use store::calls::{self, CalledAccount, ToldCall};
 use store::jobs::Finish;
 use store::orders::{self, Chosen, Created, LocalLink, Transition};
@@ -16,9 +16,12 @@ use store::sweeping::{self, Swept};
 use store::transactions::{self, SeenTransaction};
 use store::{jobs, kinds};
 
+use self::drafts::{Drafts, Fate, Met};
 use crate::support::fixture::calling::{asked, payment_type, telling, told};
 use crate::support::fixture::settling::paid;
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, new_link, new_order, on_every_database};
+
+mod drafts;
 
 on_every_database! {
     an_order_whose_customer_chooses_has_no_account_and_expires_by_itself
@@ -30,6 +33,7 @@ on_every_database! {
     the_account_is_changed_only_while_no_transaction_may_take_money
     after_a_change_the_old_account_takes_no_money
     a_draft_of_the_account_before_is_refused_and_its_late_link_is_not_stored
+    a_payment_that_fails_on_an_earlier_draft_leaves_the_order_a_link_that_comes
     what_was_decided_for_the_account_before_is_not_written
     of_choices_at_once_one_stands_and_each_answer_names_what_stood
     the_choices_of_an_order_are_counted
@@ -323,6 +327,30 @@ async fn a_draft_of_the_account_before_is_refused_and_its_late_link_is_not_store
     assert_eq!(f.ask(&order, 9).await, CallbackVerdict::NotPayable);
 }
 
+/// The customer goes away and comes back to the first account, and pays in the tab that is still open, while the new draft
+/// is being made.
+async fn a_payment_that_fails_on_an_earlier_draft_leaves_the_order_a_link_that_comes(f: Fixture) {
+    let order = f.chosen(&atmos()).await;
+    f.link(&order, 7, PAYMENT_TTL_MS).await;
+    done(f.choose(&order, &account(&telling())).await);
+    let back = done(f.choose(&order, &atmos()).await);
+    let link = f.claim_one(QueueName::Links).await;
+    assert_eq!(f.ask(&back, 7).await, CallbackVerdict::Allowed);
+    // A run that finds its order being paid has nothing to do.
+    jobs::finish_alone(&f.store, &link.lease, &Finish::Complete).await.unwrap();
+
+    f.execute(&[format!("update orders set last_allowed_at_ms = last_allowed_at_ms - 200000 where id = {}", order.id)])
+        .await;
+    let believed_after = std::time::Duration::from_secs(180);
+    let reopened = Settlement::Reopened { transaction_id: TransactionId(7), link_is_closed: false, believed_after };
+    assert_eq!(f.settle(&f.find(&order).await, &reopened).await.unwrap(), Transition::Made);
+
+    let now = f.find(&order).await;
+    assert_eq!((now.status, &now.payment_url), (OrderStatus::Pending, &None));
+    let kinds: Vec<String> = f.jobs(&order).await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["create_payment_link", "settle_order"]);
+}
+
 /// The order was read before its customer chose another account.
 async fn what_was_decided_for_the_account_before_is_not_written(f: Fixture) {
     let order = f.chosen(&atmos()).await;
@@ -384,58 +412,102 @@ impl Dice {
     }
 }
 
-/// Choices and the calls of two gateways in random order and at the same time, with inquiries between them.
+/// Choices and the calls of three gateways in random order and at the same time, with inquiries between and beside them. One
+/// gateway's link is a draft, which a job has made while the customer may already want another way to pay.
 ///
 /// Shows: MONEY-25
 async fn no_order_of_choices_and_calls_lets_two_transactions_take_money(f: Fixture) {
-    // So that an inquiry can be claimed by its number, and no order's inquiry is met by another order.
-    f.store.enqueue_when_staged(vec![QueueName::Settle]);
+    // So that a job can be claimed by its number, and no order's job is met by another order.
+    f.store.enqueue_when_staged(vec![QueueName::Settle, QueueName::Links]);
     let number = std::env::var("TASDIQ_TEST_INTERLEAVINGS").ok().and_then(|orders| orders.parse().ok());
     let seed = u64::from(std::process::id());
-    let mut changed = 0;
+    let (mut changed, mut met) = (0, Met::default());
     for story in 0..number.unwrap_or(ORDERS) {
-        changed += walk(&f, seed * 1_000_003 + story).await;
+        let (changes, of_drafts) = walk(&f, seed * 1_000_003 + story).await;
+        changed += changes;
+        met.links_stored += of_drafts.links_stored;
+        met.links_refused += of_drafts.links_refused;
+        met.questions_allowed += of_drafts.questions_allowed;
+        met.questions_refused += of_drafts.questions_refused;
+        met.debits += of_drafts.debits;
     }
+    println!("{changed} changes, {met:?}");
 
     assert!(changed > 0, "no choice was ever changed");
+    let each = [met.links_stored, met.links_refused, met.questions_allowed, met.questions_refused, met.debits];
+    assert!(each.iter().all(|times| *times > 0), "drafts are met in every state: {met:?}");
     let paid_twice = f.number(
         "select count(*) from (select order_id from order_history where to_status = 'paid' and from_status <> 'paid'
             group by order_id having count(*) > 1) as paid",
     );
     assert_eq!(paid_twice.await, 0);
-    assert!(f.number("select count(*) from orders where status = 'paid'").await > 0, "no order was ever paid");
+    let paid = "select coalesce(string_agg(gateway, ' '), '') from (select distinct gateway from orders
+        where status = 'paid') as paid";
+    let paid = f.text(paid).await;
+    for account in [telling().gateway, asked().gateway, gateway()] {
+        assert!(paid.contains(&account.0), "no order was ever paid through {account}: {paid}");
+    }
 }
 
-/// Returns how often the account was changed.
-async fn walk(f: &Fixture, seed: u64) -> i64 {
+/// Returns how often the account was changed, and what became of the drafts.
+async fn walk(f: &Fixture, seed: u64) -> (i64, Met) {
     let mut dice = Dice(seed);
     let order = f.unchosen().await;
-    let accounts = [telling(), asked()];
+    let called = [telling(), asked()];
+    let accounts = [account(&telling()), account(&asked()), atmos()];
+    let drafts = Drafts::of(f, &order);
     let mut said = Vec::new();
     for _ in 0..14 {
+        if dice.roll(4) > 0 {
+            drafts.begin_making().await;
+        }
+        match dice.roll(6) {
+            0 => drafts.close(dice.roll(2) == 0).await,
+            1 | 2 => drafts.debit(),
+            _ => (),
+        }
         let acts: Vec<(u64, usize, u64)> =
-            (0..=dice.roll(3)).map(|_| (dice.roll(10), dice.roll(2) as usize, dice.roll(2))).collect();
-        said.push(acts.clone());
+            (0..=dice.roll(3)).map(|_| (dice.roll(12), dice.roll(3) as usize, dice.roll(2))).collect();
+        let inquiry = dice.roll(4);
+        said.push((acts.clone(), inquiry));
         let act = async |(act, which, id): (u64, usize, u64)| {
-            let (called, id) = (&accounts[which], format!("{} {which} {id}", order.id));
+            if act < 3 {
+                return drop(f.choose(&order, &accounts[which]).await);
+            }
+            let Some(called) = called.get(which) else {
+                return if act < 8 { drafts.store_made().await } else { drafts.ask(id == 0).await };
+            };
+            let id = format!("{} {which} {id}", order.id);
             match act {
-                0..4 => drop(f.choose(&order, &account(called)).await),
-                4..7 => drop(f.begin_on(called, &order, &id).await),
-                7 => drop(f.debited(called, &claiming(f, &order, called, &id).await).await),
+                3..7 => drop(f.begin_on(called, &order, &id).await),
+                7 | 8 => drop(f.debited(called, &claiming(f, &order, called, &id).await).await),
                 _ => match which {
                     0 => drop(f.canceled(called, &id, 3).await),
                     _ => drop(f.failed(called, &claiming(f, &order, called, &id).await, -5017).await),
                 },
             }
         };
-        join_all(acts.into_iter().map(act)).await;
-        check(f, &order, &format!("seed {seed}, order {}: {said:?}", order.id)).await;
-        if dice.roll(2) == 0 {
-            inquire(f, &order).await;
-            check(f, &order, &format!("seed {seed}, order {}, inquired: {said:?}", order.id)).await;
+        let beside = async {
+            if inquiry == 0 {
+                inquire(f, &order, &drafts).await;
+            }
+        };
+        join(join_all(acts.into_iter().map(act)), beside).await;
+        check(f, &order, &drafts, &format!("seed {seed}, order {}: {said:?}", order.id)).await;
+        if inquiry == 1 {
+            inquire(f, &order, &drafts).await;
+            check(f, &order, &drafts, &format!("seed {seed}, order {}, inquired: {said:?}", order.id)).await;
         }
     }
-    f.find(&order).await.choices.unwrap_or_default() - 1
+    // An order that is still open ends with a payment on a draft, where it takes one.
+    drop(f.choose(&order, &atmos()).await);
+    drafts.begin_making().await;
+    drafts.store_made().await;
+    drafts.ask(true).await;
+    drafts.debit();
+    inquire(f, &order, &drafts).await;
+    check(f, &order, &drafts, &format!("seed {seed}, order {}, at its end: {said:?}", order.id)).await;
+    (f.find(&order).await.choices.unwrap_or_default() - 1, drafts.met())
 }
 
 async fn claiming(f: &Fixture, order: &Order, called: &CalledAccount, id: &str) -> ToldCall {
@@ -447,15 +519,28 @@ async fn claiming(f: &Fixture, order: &Order, called: &CalledAccount, id: &str) 
     ToldCall { external_id: id.into(), claims: Some(f.claims(order, &begun)) }
 }
 
-/// At most one transaction of the order may take money or has taken it, and it is one of the order's account.
-async fn check(f: &Fixture, order: &Order, story: &str) {
+/// At most one transaction of the order may take money or has taken it, and it is one of the order's account. The order's link
+/// is one of its account, too.
+async fn check(f: &Fixture, order: &Order, drafts: &Drafts<'_>, story: &str) {
     let (order, rows) = (f.find(order).await, transactions::of_order(&f.store, order.id).await.unwrap());
-    let live: Vec<_> =
-        rows.iter().filter(|row| matches!(row.state, StoredState::Open | StoredState::Debited)).collect();
-    assert!(live.len() <= 1, "{story}: {rows:#?}");
+    let takes = |row: &&StoredTransaction| match drafts.fate(row.transaction_id.0) {
+        Some(fate) => matches!(fate, Fate::Allowed | Fate::Debited),
+        None => matches!(row.state, StoredState::Open | StoredState::Debited),
+    };
+    let live: Vec<_> = rows.iter().filter(takes).collect();
+    assert!(live.len() <= 1, "{story}: {rows:#?} {:?}", drafts.shown());
     assert!(live.iter().all(|row| order.is_of(&row.gateway)), "{story}: {order:?} {rows:#?}");
+    let is_of_drafts = order.is_of(&gateway());
+    let url = order.payment_url.as_deref().unwrap_or_default();
+    assert!(url.is_empty() || url.starts_with("http://gateway/") == is_of_drafts, "{story}: {order:?}");
     match order.status {
-        OrderStatus::Pending => assert_eq!(order.allowed_transaction_id, None, "{story}"),
+        OrderStatus::Pending => {
+            assert_eq!(order.allowed_transaction_id, None, "{story}");
+            let waits = is_of_drafts && url.is_empty();
+            let of_order = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+            let links = of_order.iter().filter(|job| job.kind == "create_payment_link" && job.state.is_open());
+            assert!(!waits || links.count() == 1, "{story}: no link comes: {of_order:?}");
+        }
         OrderStatus::Confirming => {
             let holder = rows.iter().find(|row| Some(row.transaction_id) == order.allowed_transaction_id);
             assert!(holder.is_some_and(|row| order.is_of(&row.gateway)), "{story}: {rows:#?}");
@@ -463,42 +548,61 @@ async fn check(f: &Fixture, order: &Order, story: &str) {
         OrderStatus::Paid | OrderStatus::Refunded => {
             let payer = rows.iter().find(|row| Some(row.transaction_id) == order.transaction_id);
             assert!(payer.is_some_and(|row| order.is_of(&row.gateway)), "{story}: {rows:#?}");
+            let of_draft = payer.and_then(|row| drafts.fate(row.transaction_id.0));
+            assert!(of_draft.is_none_or(|fate| fate == Fate::Debited), "{story}: {of_draft:?}");
         }
         status => panic!("{status}: {story}"),
     }
 }
 
 /// What `settle_order` does: a told row is as it says, and of an asked one a told failure is shown as closed, a told debit as
-/// debited.
-async fn inquire(f: &Fixture, order: &Order) {
+/// debited. A draft is shown as it is.
+async fn inquire(f: &Fixture, order: &Order, drafts: &Drafts<'_>) {
     let (order, rows) = (f.find(order).await, transactions::of_order(&f.store, order.id).await.unwrap());
-    let debited = |row: &&domain::transaction::StoredTransaction| {
-        row.state == StoredState::Debited || (row.state == StoredState::Open && row.debited_at_ms.is_some())
+    let shown = drafts.shown();
+    let of_draft =
+        |row: &StoredTransaction| shown.iter().find(|(id, _)| *id == row.transaction_id.0).map(|(_, is)| *is);
+    let debited = |row: &&StoredTransaction| match of_draft(row) {
+        Some(state) => state == StoredState::Debited,
+        None => row.state == StoredState::Debited || (row.state == StoredState::Open && row.debited_at_ms.is_some()),
     };
-    let closed = |row: &&domain::transaction::StoredTransaction| {
-        Some(row.transaction_id) == order.allowed_transaction_id
-            && row.state != StoredState::Debited
-            && row.closed_at_ms.is_some()
-            && row.debited_at_ms.is_none()
+    let closed = |row: &&StoredTransaction| match of_draft(row) {
+        Some(state) => state == StoredState::Closed,
+        None => row.state != StoredState::Debited && row.closed_at_ms.is_some() && row.debited_at_ms.is_none(),
     };
+    let is_allowed = |row: &&StoredTransaction| Some(row.transaction_id) == order.allowed_transaction_id;
+    let is_linked = |row: &&StoredTransaction| Some(row.transaction_id) == order.transaction_id;
     let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
-    let (settlement, seen) = match (rows.iter().find(debited), rows.iter().find(closed)) {
-        (Some(row), _) if is_open => (paid(row.transaction_id.0), Some((row, StoredState::Debited))),
-        (None, Some(row)) if is_open => {
-            let believed_after = std::time::Duration::from_secs(180);
-            let transaction_id = row.transaction_id;
-            let reopened = Settlement::Reopened { transaction_id, link_is_closed: false, believed_after };
-            (reopened, Some((row, StoredState::Closed)))
+    let (settlement, of_row) = match rows.iter().find(debited) {
+        Some(row) if is_open => (paid(row.transaction_id.0), Some((row, StoredState::Debited))),
+        None if is_open => {
+            let ended = rows.iter().find(|row| closed(row) && is_allowed(row));
+            let page = rows.iter().find(|row| closed(row) && is_linked(row));
+            match (ended, page) {
+                (Some(row), _) => {
+                    let believed_after = std::time::Duration::from_secs(180);
+                    let (transaction_id, link_is_closed) = (row.transaction_id, is_linked(&row));
+                    let reopened = Settlement::Reopened { transaction_id, link_is_closed, believed_after };
+                    (reopened, Some((row, StoredState::Closed)))
+                }
+                (None, Some(row)) if order.status == OrderStatus::Pending => {
+                    (Settlement::LinkClosed { transaction_id: row.transaction_id }, None)
+                }
+                _ => (Settlement::Unchanged, None),
+            }
         }
         _ => (Settlement::Unchanged, None),
     };
-    let seen: Vec<_> = seen
-        .map(|(row, state)| {
-            let transaction_id = row.transaction_id;
-            let seen = SeenTransaction { transaction_id, state, success_transaction_id: None, amount: None };
-            (row.gateway.clone(), seen)
-        })
+    let of_calls = of_row.filter(|(row, _)| of_draft(row).is_none());
+    let of_calls = of_calls.map(|(row, state)| (row.gateway.clone(), row.transaction_id, state));
+    let of_drafts = shown.iter().map(|(id, state)| (gateway(), TransactionId(*id), *state));
+    let seen: Vec<_> = of_calls
         .into_iter()
+        .chain(of_drafts)
+        .map(|(account, transaction_id, state)| {
+            let seen = SeenTransaction { transaction_id, state, success_transaction_id: None, amount: None };
+            (account, seen)
+        })
         .collect();
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
     let of_order = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
