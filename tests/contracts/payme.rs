@@ -37,6 +37,7 @@ on_every_database! {
     every_row_of_the_table_is_answered_as_it_and_the_reference_say
     fifty_creates_of_one_order_at_once_have_one_positive_answer
     the_same_create_fifty_times_at_once_gets_one_answer
+    a_repeat_that_writes_the_account_otherwise_gets_the_same_answer
     a_canceled_transaction_frees_its_order_at_once
     a_repeated_perform_keeps_its_first_time
     a_statement_lists_by_paymes_time_in_pages
@@ -480,6 +481,21 @@ async fn the_same_create_fifty_times_at_once_gets_one_answer(f: Fixture) {
     assert_eq!(different.len(), 1, "{different:?}");
     assert_eq!(answers[0].result()["state"], 1);
     assert_eq!(webhook.rows(&order).await.len(), 1);
+}
+
+async fn a_repeat_that_writes_the_account_otherwise_gets_the_same_answer(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let (at, time) = (Place::of(&order, 1), webhook.f.store.now_ms() - 1_000);
+    let created = webhook.create_at(&at, time).await;
+    assert_eq!(created.result()["state"], 1);
+
+    for account in [json!({ "order_id": order.id.0 }), json!({ "order_id": order.id.to_string() })] {
+        let repeat = Place { account, ..Place::of(&order, 1) };
+        assert_eq!(webhook.create_at(&repeat, time).await, created);
+    }
+    let other = Place { account: json!({ "order_id": order.id.0, "branch": "2" }), ..Place::of(&order, 1) };
+    assert_eq!(webhook.create_at(&other, time).await.code(), Some(-31_008));
 }
 
 async fn a_canceled_transaction_frees_its_order_at_once(f: Fixture) {

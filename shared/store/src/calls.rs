@@ -14,6 +14,7 @@ use domain::terms::{OutcomeSource, Terms};
 use domain::time::millis;
 use domain::transaction::StoredTransaction;
 
+mod account_text;
 mod beginning;
 mod deciding;
 mod finding;

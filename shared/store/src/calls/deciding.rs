@@ -1,5 +1,6 @@
 //! What a call leads to: pure functions of its claims and our rows.
 
+use super::account_text::is_same_account;
 use super::{BeginCall, CallClaims, CalledAccount};
 use crate::callbacks::LockedOrder;
 use domain::callback_verdict::CallbackVerdict;
@@ -48,7 +49,7 @@ pub(super) fn decide_begin(
     };
     let is_same = Some(row.order_id) == call.order_id
         && Some(row.amount) == call.amount
-        && row.account.as_ref() == Some(&call.account);
+        && row.account.as_ref().is_some_and(|kept| is_same_account(kept, &call.account));
     let Some(order) = order.filter(|_| is_same) else { return Refused(CallbackVerdict::Conflicting) };
     match row.state {
         StoredState::Closed | StoredState::Reversed => Refused(CallbackVerdict::TransactionClosed),
