@@ -135,17 +135,14 @@ impl MerchantCaller {
     async fn send(&self, url: &Url, call: &RpcCall, copied: Option<SimPaymeFault>) -> MerchantWord {
         let struck = |fault| self.strikes(fault, call).map(|strike| (fault, strike));
         let key = struck(SimPaymeFault::WrongKey).or_else(|| struck(SimPaymeFault::NoKey));
-        let shape = struck(SimPaymeFault::JsonRpc).or_else(|| struck(SimPaymeFault::AccountNumbers));
+        let shapes = [SimPaymeFault::JsonRpc, SimPaymeFault::AccountNumbers].map(struck);
+        let [is_json_rpc, has_numbers] = [0, 1].map(|shape| shapes[shape].is_some());
         let way = [SimPaymeFault::Broken, SimPaymeFault::Slow, SimPaymeFault::OtherAddress];
         let way = way.into_iter().find_map(struck);
-        let fault = copied.or([way, key, shape].into_iter().flatten().next().map(|(fault, _)| fault));
+        let fault = copied.or([way, key].into_iter().chain(shapes).flatten().next().map(|(fault, _)| fault));
 
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let is_json_rpc = shape.is_some_and(|(fault, _)| fault == SimPaymeFault::JsonRpc);
-        let written = match shape {
-            Some((SimPaymeFault::AccountNumbers, _)) => call.clone().with_numbers(),
-            _ => call.clone(),
-        };
+        let written = if has_numbers { call.clone().with_numbers() } else { call.clone() };
         let body = written.body(id, is_json_rpc);
         let content_type = if is_json_rpc { "application/json" } else { "text/json; charset=UTF-8" };
         let authorization = match key {
