@@ -145,7 +145,7 @@ impl ClickGateway {
         let state = match transaction.success_transaction_id {
             Some(payment_id) => {
                 let status = self.0.api.status(payment_id, urgency).await?;
-                state(transaction, payment_id, status)
+                state(transaction, payment_id, status)?
             }
             None => self.inquire_by_order(transaction, others, urgency).await?,
         };
@@ -181,7 +181,13 @@ impl ClickGateway {
                         is_of_another = true;
                         continue;
                     }
-                    state(transaction, payment.payment_id, status)
+                    match state(transaction, payment.payment_id, status) {
+                        Ok(seen) => seen,
+                        Err(error) => {
+                            unanswered = Some(error);
+                            continue;
+                        }
+                    }
                 }
                 Err(error) => {
                     unanswered = Some(error);
@@ -233,15 +239,21 @@ impl ClickGateway {
 }
 
 /// The meaning of a `payment_status`. How a reversed payment looks is not documented: a debit of ours that is below 0 now is
-/// reversed where a reversal of ours was accepted, and else a person must look.
-fn state(transaction: &StoredTransaction, payment_id: TransactionId, status: i64) -> TransactionState {
-    match (status, transaction.state) {
+/// reversed where a reversal of ours was accepted, and else a person must look. A payment that Click showed as paid and shows
+/// as under way now is asked about again: that passes, and a person has nothing to do about it.
+fn state(
+    transaction: &StoredTransaction,
+    payment_id: TransactionId,
+    status: i64,
+) -> Result<TransactionState, GatewayError> {
+    Ok(match (status, transaction.state) {
         (PAID, _) => TransactionState::Debited { success_transaction_id: payment_id },
         (0 | 1, StoredState::Open | StoredState::Closed) => TransactionState::Open,
+        (0 | 1, StoredState::Debited) => return Err(unknown("a payment that was paid and is under way")),
         (..0, StoredState::Open | StoredState::Closed) => TransactionState::Closed,
         (..0, StoredState::Reversed) => TransactionState::Reversed { success_transaction_id: Some(payment_id) },
         _ => TransactionState::Unclear { code: format!("payment_status {status}") },
-    }
+    })
 }
 
 /// The meaning of "no such payment" (HTTP 404) on each day. The payer may not have gone on after Prepare, and Click debits no

@@ -143,9 +143,19 @@ async fn a_debit_that_is_below_zero_now_is_reversed_only_where_we_reversed_it() 
     assert_eq!(seen, TransactionState::Unclear { code: "payment_status -1".to_owned() });
     let seen = inquiry_answered(&in_state(StoredState::Reversed), found(-1)).await.unwrap();
     assert_eq!(seen, TransactionState::Reversed { success_transaction_id: Some(TransactionId(555)) });
-    for early in [0, 1] {
-        let seen = inquiry_answered(&in_state(StoredState::Debited), found(early)).await.unwrap();
-        assert!(matches!(seen, TransactionState::Unclear { .. }), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_debit_that_is_under_way_again_is_asked_about_again() {
+    let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
+    for status in [0, 1] {
+        let paid = StoredTransaction { state: StoredState::Debited, ..known.clone() };
+        let seen = inquiry_answered(&paid, found(status)).await;
+        assert!(matches!(seen, Err(GatewayError::OutcomeUnknown { .. })), "{seen:?}");
+        // How one looks that is being reversed is not documented, so a person looks.
+        let reversed = StoredTransaction { state: StoredState::Reversed, ..known.clone() };
+        let seen = inquiry_answered(&reversed, found(status)).await.unwrap();
+        assert_eq!(seen, TransactionState::Unclear { code: format!("payment_status {status}") });
     }
 }
 
