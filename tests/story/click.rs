@@ -107,7 +107,6 @@ impl ClickApp {
     }
 
     /// Click debits an order of which it tells nothing, and shows it when it is asked.
-    #[cfg(feature = "failpoints")]
     pub(crate) async fn debit_in_secret(&self, id: i64) {
         self.sim("faults", &json!({ "fault": "prepare-never", "account": id.to_string() })).await;
         assert_eq!(self.pay_click(id).await["outcome"], "debited");

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod callbacks;
+mod calls_away;
 mod checked;
 pub(crate) mod choice;
 pub(crate) mod click;

@@ -159,9 +159,8 @@ impl TestApp {
 
     /// The database of this installation, as a URL for sqlx.
     pub(crate) fn database_url(&self) -> String {
-        let given = self.environment.iter().rev().find(|(name, _)| name == "DATABASE_URL");
         let embedded = || format!("sqlite://{}", self.data_dir().join("tasdiq.db").display());
-        given.map_or_else(embedded, |(_, url)| url.clone())
+        self.variable("DATABASE_URL").map_or_else(embedded, str::to_owned)
     }
 
     /// Starts one more API beside the program, on the same servers and the same sandbox, and waits until it is ready.
@@ -212,8 +211,9 @@ impl TestApp {
         AnyConnection::connect(&url).await.unwrap()
     }
 
+    /// The last one counts, as for the program.
     fn variable(&self, name: &str) -> Option<&str> {
-        self.environment.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.environment.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// A correctly signed callback body, made with the operator's command. The amount is in soʻm: `50.00`.
