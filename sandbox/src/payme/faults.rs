@@ -25,7 +25,7 @@ faults! {
         AccountMissing "account-missing" "the payer renames the link's account field",
         CheckSkipped "check-skipped" "Create comes without a Check before it",
         Rival "rival" "another payer's Create for the same order goes out at the same time",
-        PerformEarly "perform-early" "Perform goes out together with Create, before its answer",
+        PerformEarly "perform-early" "debits, and Perform goes out together with Create, before its answer",
         PayerLeaves "payer-leaves" "the payer leaves after Create: nothing more happens until 12 hours are over",
     }
     Money "money" {

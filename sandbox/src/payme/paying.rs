@@ -109,10 +109,10 @@ impl PaymeSandbox {
         let entry = self.ledger.add(&order, &card.masked).await?;
         let _lock = entry.lock().await;
         let mut rival = None;
-        let refused = self.create(&entry, &mut rival).await?;
-        let end = match refused {
+        let ended = self.create(&entry, card.has_money, &mut rival).await?;
+        let end = match ended {
             Some(end) => end,
-            None if strikes(SimPaymeFault::PayerLeaves).is_some() => PayerEnd::Left,
+            None if !entry.snapshot().has_money() && strikes(SimPaymeFault::PayerLeaves).is_some() => PayerEnd::Left,
             None => self.debit_and_close(&entry, card.has_money).await?,
         };
         info!(receipt.id = entry.snapshot().id, "a payer's way ended as {end:?}");
@@ -139,7 +139,8 @@ impl PaymeSandbox {
     /// Sends Create; the end if the payment ends here.
     async fn create(
         self: &Arc<Self>,
-        entry: &ReceiptEntry,
+        entry: &Arc<ReceiptEntry>,
+        has_money: bool,
         rival: &mut Option<RivalCreate>,
     ) -> Result<Option<PayerEnd>, JournalError> {
         let receipt = self.ledger.record(entry, moved(ReceiptState::Creating)).await?;
@@ -151,32 +152,34 @@ impl PaymeSandbox {
             let (word, other) = tokio::join!(self.caller.call(&create), self.caller.call(&rivals));
             *rival = Some(RivalCreate { id, word: other });
             word
-        } else if self.strikes(SimPaymeFault::PerformEarly, &account).is_some() {
+        } else if has_money && self.strikes(SimPaymeFault::PerformEarly, &account).is_some() {
             let perform = perform_call(&receipt);
+            // Perform says that the money was taken.
+            self.ledger.record(entry, ReceiptChange::Debited).await?;
             tokio::join!(self.caller.call(&create), self.caller.call_once(&perform)).0
         } else {
             self.caller.call(&create).await
         };
-        match word {
+        let (state, end) = match word {
             MerchantWord::Result(result) => match created(&result) {
                 Some(created) => {
                     self.ledger.record(entry, ReceiptChange::Created(created)).await?;
-                    Ok(None)
+                    return Ok(None);
                 }
                 None => {
-                    self.ledger.record(entry, moved(ReceiptState::Suspended)).await?;
-                    Ok(Some(PayerEnd::Unavailable(format!("no transaction in state 1 in {result}"))))
+                    let why = format!("no transaction in state 1 in {result}");
+                    (ReceiptState::Suspended, PayerEnd::Unavailable(why))
                 }
             },
-            MerchantWord::Error(error) => {
-                self.ledger.record(entry, moved(ReceiptState::Canceled)).await?;
-                Ok(Some(PayerEnd::Refused(error)))
-            }
-            MerchantWord::Silence(why) => {
-                self.ledger.record(entry, moved(ReceiptState::Suspended)).await?;
-                Ok(Some(PayerEnd::Unavailable(why)))
-            }
+            MerchantWord::Error(error) => (ReceiptState::Canceled, PayerEnd::Refused(error)),
+            MerchantWord::Silence(why) => (ReceiptState::Suspended, PayerEnd::Unavailable(why)),
+        };
+        // The money is performed or goes back, whatever the answer to Create is.
+        if entry.snapshot().has_money() {
+            return self.close_or_queue(entry).await.map(Some);
         }
+        self.ledger.record(entry, moved(state)).await?;
+        Ok(Some(end))
     }
 
     /// Debits the card and closes the transaction. The caller holds the lock.
@@ -187,21 +190,19 @@ impl PaymeSandbox {
     ) -> Result<PayerEnd, JournalError> {
         let receipt = self.ledger.record(entry, moved(ReceiptState::Debiting)).await?;
         let account = receipt.account_value().to_owned();
-        if !has_money || self.strikes(SimPaymeFault::DebitDeclined, &account).is_some() {
-            let end = self.cancel(entry, DEBIT_FAILED).await?;
-            return Ok(if matches!(end, PayerEnd::Canceled) { PayerEnd::Declined } else { end });
+        if !receipt.has_money() {
+            if !has_money || self.strikes(SimPaymeFault::DebitDeclined, &account).is_some() {
+                let end = self.cancel(entry, DEBIT_FAILED).await?;
+                return Ok(if matches!(end, PayerEnd::Canceled) { PayerEnd::Declined } else { end });
+            }
+            self.ledger.record(entry, ReceiptChange::Debited).await?;
         }
-        self.ledger.record(entry, ReceiptChange::Debited).await?;
         if let Some(strike) = self.strikes(SimPaymeFault::PerformLate, &account) {
             self.ledger.record(entry, moved(ReceiptState::CloseQueued)).await?;
             self.go_on_later(entry, strike.delay, 0);
             return Ok(PayerEnd::Closing);
         }
-        self.ledger.record(entry, moved(ReceiptState::Closing)).await?;
-        let end = self.close(entry).await?;
-        if entry.snapshot().waits() {
-            self.go_on_later(entry, REPEATS[0], 1);
-        }
+        let end = self.close_or_queue(entry).await?;
         if matches!(end, PayerEnd::Paid)
             && let Some(strike) = self.strikes(SimPaymeFault::RefundedLater, &account)
         {
@@ -211,6 +212,16 @@ impl PaymeSandbox {
                     error!(error = %cause, "the ledger failed a refund");
                 }
             });
+        }
+        Ok(end)
+    }
+
+    /// Closes the transaction, now or later. The caller holds the lock.
+    async fn close_or_queue(self: &Arc<Self>, entry: &Arc<ReceiptEntry>) -> Result<PayerEnd, JournalError> {
+        self.ledger.record(entry, moved(ReceiptState::Closing)).await?;
+        let end = self.close(entry).await?;
+        if entry.snapshot().waits() {
+            self.go_on_later(entry, REPEATS[0], 1);
         }
         Ok(end)
     }
@@ -292,7 +303,7 @@ impl PaymeSandbox {
             _ if receipt.reason.is_some() => self.cancel(entry, receipt.reason.unwrap_or(REFUND)).await?,
             _ if receipt.has_money() => self.close(entry).await?,
             _ if receipt.created.is_some() => self.debit_and_close(entry, true).await?,
-            _ => match self.create(entry, &mut None).await? {
+            _ => match self.create(entry, true, &mut None).await? {
                 Some(end) => end,
                 None => self.debit_and_close(entry, true).await?,
             },

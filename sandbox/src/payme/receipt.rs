@@ -153,10 +153,10 @@ impl Receipt {
     /// The state of the transaction at the merchant, as far as Payme knows; 0 where there is none.
     pub(crate) fn transaction_state(&self) -> i64 {
         match (&self.created, self.state, self.perform_time) {
-            (None, ..) => 0,
-            (Some(_), ReceiptState::Canceled, Some(_)) => -2,
+            (_, ReceiptState::Canceled, Some(_)) => -2,
+            (_, _, Some(_)) => 2,
+            (None, _, None) => 0,
             (Some(_), ReceiptState::Canceled, None) => -1,
-            (Some(_), _, Some(_)) => 2,
             (Some(_), _, None) => 1,
         }
     }
@@ -170,12 +170,9 @@ impl Receipt {
     pub(crate) fn waits(&self) -> bool {
         match self.state {
             ReceiptState::CancelQueued | ReceiptState::CloseQueued => true,
-            ReceiptState::Debiting | ReceiptState::Closing => self.has_money(),
-            ReceiptState::New
-            | ReceiptState::Creating
-            | ReceiptState::Paid
-            | ReceiptState::Suspended
-            | ReceiptState::Canceled => false,
+            // A Perform may go out early, together with Create.
+            ReceiptState::Creating | ReceiptState::Debiting | ReceiptState::Closing => self.has_money(),
+            ReceiptState::New | ReceiptState::Paid | ReceiptState::Suspended | ReceiptState::Canceled => false,
         }
     }
 

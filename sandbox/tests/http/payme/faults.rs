@@ -1,5 +1,7 @@
 //! Trouble on demand.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::shop::{PRICE, PaymeScene};
@@ -86,6 +88,51 @@ async fn perform_may_come_before_the_answer_to_create() {
 
     assert!(!scene.shop.params("PerformTransaction").is_empty(), "{outcome}");
     assert_eq!(scene.shop.states("7"), [2], "{outcome}");
+}
+
+/// Perform says that the money was taken. If the sandbox dies now, its ledger must say the same.
+#[tokio::test]
+async fn a_debit_is_in_the_ledger_before_an_early_perform_goes_out() {
+    let scene = PaymeScene::start().await;
+    let held = scene.shop.hold("CreateTransaction");
+    scene.fault(json!({"fault": "perform-early"})).await;
+    let meanwhile = async {
+        while scene.shop.params("PerformTransaction").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let receipt = scene.receipt().await;
+        held.add_permits(1_000);
+        receipt
+    };
+
+    let (outcome, receipt) = tokio::join!(scene.pay("7"), meanwhile);
+
+    assert_eq!((&receipt["debits"], &receipt["state"]), (&json!(1), &json!(0)), "{receipt}");
+    assert_eq!(outcome["outcome"], "paid", "{outcome}");
+    let receipt = scene.receipt().await;
+    assert_eq!((&receipt["debits"], &receipt["returns"], &receipt["state"]), (&json!(1), &json!(0), &json!(2)));
+}
+
+#[tokio::test]
+async fn money_of_an_early_perform_is_performed_or_goes_back() {
+    let scene = PaymeScene::start().await;
+    scene.fault(json!({"fault": "perform-early"})).await;
+    scene.shop.be_silent("CreateTransaction", 100);
+    let outcome = scene.pay("7").await;
+    assert_eq!(outcome["outcome"], "paid", "{outcome}");
+    let receipt = scene.receipt().await;
+    assert_eq!((&receipt["debits"], &receipt["returns"], &receipt["state"]), (&json!(1), &json!(0), &json!(2)));
+    assert_eq!(scene.shop.states("7"), [2]);
+
+    let scene = PaymeScene::start().await;
+    for fault in ["perform-early", "check-skipped", "amount-altered"] {
+        scene.fault(json!({"fault": fault})).await;
+    }
+    let outcome = scene.pay("7").await;
+    assert_eq!(outcome["outcome"], "returned", "{outcome}");
+    let receipt = scene.receipt().await;
+    assert_eq!((&receipt["debits"], &receipt["returns"]), (&json!(1), &json!(1)));
+    assert!(scene.shop.states("7").is_empty());
 }
 
 #[tokio::test]

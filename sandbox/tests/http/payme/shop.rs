@@ -10,6 +10,7 @@ use poem::web::Data;
 use poem::{Body, EndpointExt, Request, Response, Route, Server, handler};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::support::TestShop;
@@ -77,6 +78,8 @@ struct Inside {
     came: Vec<Came>,
     /// How many calls of a method are done and answered with HTTP 500.
     silent: HashMap<String, u32>,
+    /// Methods whose calls are done, and answered once there is a permit.
+    held: HashMap<String, Arc<Semaphore>>,
 }
 
 /// The merchant's server.
@@ -109,6 +112,13 @@ impl PaymeShop {
     /// Does the next calls of this method, and answers them with HTTP 500.
     pub(crate) fn be_silent(&self, method: &str, calls: u32) {
         self.inside.lock().expect("the state").silent.insert(method.to_owned(), calls);
+    }
+
+    /// Does the calls of this method, and answers them once the semaphore has permits.
+    pub(crate) fn hold(&self, method: &str) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.inside.lock().expect("the state").held.insert(method.to_owned(), Arc::clone(&gate));
+        gate
     }
 
     /// Every call that came.
@@ -220,8 +230,19 @@ async fn post_call(request: &Request, payload: Body, Data(inside): Data<&Arc<Mut
     };
     // `Paycom:sandbox-payme-key`, encoded by hand.
     let is_right = authorization == "Basic UGF5Y29tOnNhbmRib3gtcGF5bWUta2V5";
-    let mut inside = inside.lock().expect("the state");
-    inside.came.push(Came { content_type, authorization, body: body.clone() });
+    let (gate, response) = {
+        let mut inside = inside.lock().expect("the state");
+        inside.came.push(Came { content_type, authorization, body: body.clone() });
+        let gate = body["method"].as_str().and_then(|method| inside.held.get(method).cloned());
+        (gate, respond(&mut inside, is_right, &body))
+    };
+    if let Some(gate) = gate {
+        drop(gate.acquire().await);
+    }
+    response
+}
+
+fn respond(inside: &mut Inside, is_right: bool, body: &Value) -> Response {
     let mistake = inside.mistake;
     if mistake == Some(Mistake::AnswersHtml) {
         return Response::builder().body("<html>It works!</html>");
@@ -230,15 +251,15 @@ async fn post_call(request: &Request, payload: Body, Data(inside): Data<&Arc<Mut
         if mistake == Some(Mistake::BadKeyAs401) {
             return Response::builder().status(StatusCode::UNAUTHORIZED).finish();
         }
-        return answered(mistake, &body, Err((-32_504, "no rights")));
+        return answered(mistake, body, Err((-32_504, "no rights")));
     }
     let method = body["method"].as_str().unwrap_or_default().to_owned();
-    let answer = answer(&mut inside, &method, &body["params"]);
+    let answer = answer(inside, &method, &body["params"]);
     if let Some(left) = inside.silent.get_mut(&method).filter(|left| **left > 0) {
         *left -= 1;
         return Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body("oops");
     }
-    answered(mistake, &body, answer)
+    answered(mistake, body, answer)
 }
 
 fn answered(mistake: Option<Mistake>, call: &Value, answer: Result<Value, (i64, &str)>) -> Response {
