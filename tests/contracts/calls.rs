@@ -1,24 +1,33 @@
 //! Calls of gateways whose transaction is born in a call to us: what is decided, written and answered.
 
+use std::any::Any;
+use std::pin::Pin;
+
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};
-use domain::order::OrderStatus;
+use domain::order::{Order, OrderStatus};
 use domain::transaction::StoredState;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
+use sqlx::{AssertSqlSafe, Executor};
 use store::callbacks::Sender;
-use store::calls::{self, BeginCall, CabinetRefunds, CallAnswer, ToldCall};
+use store::calls::{self, BeginCall, CabinetRefunds, CallAnswer, CalledAccount, ToldCall};
 use store::settlement::Settlement;
-use store::{callbacks, kinds, transactions};
+use store::{StoreError, callbacks, kinds, transactions};
 
 use crate::support::fixture::calling::{HOUR_MS, asked, received, telling, told};
 use crate::support::fixture::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_begin_makes_the_transaction_and_the_order_confirming
     a_begin_that_is_refused_leaves_no_transaction
     a_repeated_begin_gets_the_same_row
     a_begin_with_the_same_id_and_other_claims_is_refused
+    a_begin_whose_caller_has_left_holds_no_order
+    a_begin_that_a_repeat_has_heard_of_stands_although_its_first_caller_left
+    a_begin_whose_caller_left_before_its_turn_begins_nothing
     of_fifty_begins_at_once_on_one_order_one_is_allowed
     one_id_on_two_orders_at_once_begins_once
     may_pay_answers_as_begin_and_writes_nothing
@@ -136,6 +145,120 @@ async fn a_repeated_begin_gets_the_same_row(f: Fixture) {
         let order = store::orders::find(&f.store, OrderId(order.await)).await.unwrap().unwrap();
         assert_eq!(f.begin_on(&account, &order, "again").await.verdict, verdict);
     }
+}
+
+/// Starts a Begin and returns once it is committed, while its caller still waits and has heard nothing.
+async fn begun_unheard<'a>(
+    f: &'a Fixture,
+    account: &'a CalledAccount,
+    call: &'a BeginCall,
+) -> Pin<Box<dyn Future<Output = Result<CallAnswer, StoreError>> + 'a>> {
+    let mut caller: Pin<Box<dyn Future<Output = _>>> = Box::pin(f.try_begin(account, call));
+    assert!(caller.as_mut().now_or_never().is_none(), "it waits for its batch");
+    wait_until("the transaction to begin", PATIENCE, async || {
+        calls::inspect(&f.store, &account.gateway, &call.external_id).await.unwrap()
+    })
+    .await;
+    caller
+}
+
+/// Click was told that we could not write, and will not debit; Payme repeats its call, whose first answer must stand.
+async fn a_begin_whose_caller_has_left_holds_no_order(f: Fixture) {
+    let account = asked();
+    let order = f.local_order(&account).await;
+    let (call, next) = (f.begin_call(&order, "unheard"), f.begin_call(&order, "next"));
+
+    drop(begun_unheard(&f, &account, &call).await);
+
+    let free = wait_until("the order to be free", PATIENCE, async || {
+        Some(f.find(&order).await).filter(|order| order.status == OrderStatus::Pending)
+    })
+    .await;
+    assert_eq!((free.allowed_transaction_id, free.transaction_id), (None, None));
+    let statuses = [(None, "pending"), (Some("pending"), "confirming"), (Some("confirming"), "pending")];
+    assert_eq!(f.history(&order).await, statuses);
+    let again = f.begin(&account, &call).await;
+    assert_eq!(again.verdict, CallbackVerdict::TransactionClosed);
+    let row = again.transaction.clone().unwrap();
+    assert_eq!((row.state, row.close_code, row.debited_at_ms), (StoredState::Closed, Some(-7), None));
+    assert_eq!(f.begin(&account, &next).await.verdict, CallbackVerdict::Allowed);
+    // It should never come. If it does, money was taken, and it must be asked about.
+    let told = ToldCall { external_id: "unheard".into(), claims: Some(f.claims(&order, &again)) };
+    let debited = f.debited(&account, &told).await;
+    assert_eq!(
+        (debited.verdict, debited.transaction.unwrap().state),
+        (CallbackVerdict::DebitTold, StoredState::Closed)
+    );
+
+    let account = telling();
+    let order = f.local_order(&account).await;
+    let call = f.begin_call(&order, "unheard");
+    drop(begun_unheard(&f, &account, &call).await);
+    let again = f.begin(&account, &call).await;
+    assert_eq!((again.verdict, again.transaction.unwrap().state), (CallbackVerdict::Allowed, StoredState::Open));
+}
+
+/// Two copies of one Prepare: the first was answered that we could not write, the second that the debit is allowed.
+async fn a_begin_that_a_repeat_has_heard_of_stands_although_its_first_caller_left(f: Fixture) {
+    let account = asked();
+    let (order, other) = (f.local_order(&account).await, f.local_order(&account).await);
+    let (call, of_other) = (f.begin_call(&order, "heard"), f.begin_call(&other, "unheard"));
+    let caller = begun_unheard(&f, &account, &call).await;
+    assert_eq!(f.begin(&account, &call).await.verdict, CallbackVerdict::Allowed);
+
+    drop(caller);
+    drop(begun_unheard(&f, &account, &of_other).await);
+
+    // Those of one account are looked at one after another.
+    wait_until("the other order to be free", PATIENCE, async || {
+        Some(f.find(&other).await).filter(|order| order.status == OrderStatus::Pending)
+    })
+    .await;
+    let row = calls::inspect(&f.store, &account.gateway, "heard").await.unwrap().unwrap();
+    let order = f.find(&order).await;
+    assert_eq!((row.state, row.closed_at_ms), (StoredState::Open, None));
+    assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Confirming, Some(row.transaction_id)));
+}
+
+/// Locks the order's row, until this is dropped; on SQLite everything.
+async fn hold_order(f: &Fixture, order: &Order) -> Box<dyn Any> {
+    if f.file().is_some() {
+        return f.hold_writes().await;
+    }
+    let mut connection = f.connection().await;
+    connection.execute("begin").await.unwrap();
+    let lock = format!("select id from orders where id = {} for update", order.id);
+    connection.execute(AssertSqlSafe(lock)).await.unwrap();
+    Box::new(connection)
+}
+
+/// It waited for the database longer than its caller for it.
+async fn a_begin_whose_caller_left_before_its_turn_begins_nothing(f: Fixture) {
+    let account = asked();
+    let order = f.local_order(&account).await;
+    let call = f.begin_call(&order, "too late");
+
+    let held = hold_order(&f, &order).await;
+    let mut caller = Box::pin(f.try_begin(&account, &call));
+    assert!(caller.as_mut().now_or_never().is_none(), "it waits for the order");
+    if f.file().is_none() {
+        wait_until("it to wait for the order's lock", PATIENCE, async || {
+            let waiting = "select count(*) from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+            (f.number(waiting).await > 0).then_some(())
+        })
+        .await;
+    }
+    drop(caller);
+    drop(held);
+
+    let next = wait_until("another transaction to begin", PATIENCE, async || {
+        let next = f.try_begin(&account, &f.begin_call(&order, "next")).await.ok()?;
+        (next.verdict == CallbackVerdict::Allowed).then_some(next)
+    })
+    .await;
+    assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap(), [next.transaction.unwrap()]);
+    assert_eq!(f.history(&order).await.len(), 2, "the other one never held it");
 }
 
 async fn a_begin_with_the_same_id_and_other_claims_is_refused(f: Fixture) {

@@ -189,8 +189,12 @@ impl ProvenClick<'_> {
 
     async fn decide(&self, received: ReceivedBody<'_>) -> Result<CallAnswer, StoreError> {
         let (store, call) = (&self.api.context.store, self.call);
-        let account =
-            CalledAccount { gateway: self.account.identity().clone(), terms: self.account.terms(), timeout_code: None };
+        let account = CalledAccount {
+            gateway: self.account.identity().clone(),
+            terms: self.account.terms(),
+            timeout_code: None,
+            unheard_code: Some(i64::from(ClickCode::NotWritten.number())),
+        };
         let ClickStep::Complete { transaction_id, outcome } = call.step else {
             let begin = BeginCall {
                 external_id: call.external_id.clone(),

@@ -296,6 +296,7 @@ impl ProvenCall<'_> {
             gateway: self.account.identity().clone(),
             terms: self.account.terms(),
             timeout_code: Some(TIMEOUT_REASON),
+            unheard_code: None,
         }
     }
 

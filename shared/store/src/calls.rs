@@ -20,12 +20,14 @@ mod deciding;
 mod finding;
 mod rows;
 mod telling;
+mod unheard;
 
 pub(super) use beginning::Beginning;
 pub use beginning::begin;
 pub use finding::{StatementPage, StatementPlace, inspect, may_pay, statement};
 pub(super) use telling::Telling;
 pub use telling::{CabinetRefunds, canceled, debited, failed};
+pub(super) use unheard::Unheard;
 
 /// The gateway account that a call is for, and how its gateway works.
 #[derive(Clone, Debug)]
@@ -38,6 +40,10 @@ pub struct CalledAccount {
     /// [`Terms::debit_within`], by the gateway's own time against our clock (Payme documents 12 hours, reason 4). `None`
     /// where transactions do not end by themselves.
     pub timeout_code: Option<i64>,
+    /// The close code of a transaction that began although its caller had left, or was told that we could not write it: it
+    /// is closed at once. `None` where the gateway repeats such a call until it is answered (Payme documents,
+    /// CreateTransaction), so that the transaction stands.
+    pub unheard_code: Option<i64>,
 }
 
 impl CalledAccount {

@@ -111,6 +111,7 @@ struct BatchQueues {
     questions: BatchQueue<callbacks::CallbackQuestion>,
     begins: BatchQueue<calls::Beginning>,
     tellings: BatchQueue<calls::Telling>,
+    unheard: BatchQueue<calls::Unheard>,
     endings: BatchQueue<jobs::Ending>,
     links: BatchQueue<orders::Linking>,
     new_orders: BatchQueue<orders::Creating>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::deciding::{BeginDecision, RowChange, decide_begin};
 use super::rows::{BegunRow, CalledBy, Freed, Numbered, begin_all, find_called, find_holders, free_all, move_all};
+use super::unheard::{CallerPresence, Unheard, WaitingCaller};
 use super::{BeginCall, CallAnswer, CalledAccount};
 use crate::callbacks::{
     Allowing, CallbackRow, Hint, KeptCallback, LockedOrder, OwnedBody, ReceivedBody, Sender, allow, hint_all, keep_all,
@@ -45,6 +46,9 @@ const AFTER_TELLING_BEGIN_MS: i64 = 60_000;
 ///
 /// Another Begin that is refused leaves no transaction. `body.digest` must differ between gateway accounts.
 ///
+/// A caller that leaves, or gets an error, does not know whether the transaction begins. With
+/// [`CalledAccount::unheard_code`] it holds no order: it does not begin, or is closed at once.
+///
 /// # Errors
 /// [`StoreError`] when the database did not do it: nothing is decided, and the gateway must call again.
 pub async fn begin(
@@ -55,9 +59,17 @@ pub async fn begin(
     sender: Sender,
 ) -> Result<CallAnswer, StoreError> {
     let jumps_before = store.0.ids.jumps_known();
-    let beginning = || Beginning { account: account.clone(), call: call.clone(), body: OwnedBody::of(body), sender };
+    let caller = CallerPresence::new(Unheard::of(account, call.order_id, &call.external_id));
+    let waiting = WaitingCaller::new(store, &caller);
+    let beginning = || Beginning {
+        account: account.clone(),
+        call: call.clone(),
+        body: OwnedBody::of(body),
+        sender,
+        caller: Arc::clone(&caller),
+    };
     let begin = || anew_after_conflict(|| run_in_batch(store, beginning()));
-    match begin().await {
+    let begun = match begin().await {
         // Another transaction has the number: the database has lost commits.
         Err(StoreError::Statement(error))
             if error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation) =>
@@ -66,7 +78,12 @@ pub async fn begin(
             begin().await
         }
         begun => begun,
+    };
+    // After an error the commit may have succeeded all the same.
+    if begun.is_ok() {
+        waiting.is_answered();
     }
+    begun
 }
 
 /// A Begin that waits for its answer.
@@ -76,6 +93,7 @@ pub(crate) struct Beginning {
     call: BeginCall,
     body: OwnedBody,
     sender: Sender,
+    caller: Arc<CallerPresence>,
 }
 
 impl Batched for Beginning {
@@ -122,6 +140,9 @@ impl Batched for Beginning {
         follow(&mut write, decided.iter().flatten(), &kept, now_ms).await?;
         if begun {
             reach(Point::BeginBeforeCommit);
+        }
+        for begun in decided.iter().flatten().filter(|decided| decided.is_new) {
+            begun.item.caller.begins(store);
         }
         write.commit().await?;
         if begun {
@@ -196,11 +217,12 @@ async fn decide<'a>(
     let mut met = HashSet::new();
     let mut decided = Vec::with_capacity(items.len());
     for item in items {
-        let Beginning { account, call, sender, .. } = item.as_ref();
+        let Beginning { account, call, sender, caller, .. } = item.as_ref();
         let order = call.order_id.and_then(|id| Some((id, orders.get(&id)?)));
         let is_skipped = locked == LockedRows::Skip && call.order_id.is_some() && order.is_none();
-        // Of two calls about one order one is decided alone: its answer depends on what the other did.
-        if is_skipped || call.order_id.is_some_and(|id| !met.insert(id)) {
+        // Of two calls about one order one is decided alone: its answer depends on what the other did. One without a caller
+        // is not decided at all.
+        if is_skipped || caller.has_left() || call.order_id.is_some_and(|id| !met.insert(id)) {
             decided.push(None);
             continue;
         }

@@ -88,7 +88,8 @@ pub(crate) trait Batched: Send + Sync + Sized + 'static {
     /// written one after the other, and side by side only if one takes long.
     fn subject(&self) -> Option<i64>;
 
-    /// Writes all of them. With [`LockedRows::Wait`] there is only one, and its outcome is never [`MemberOutcome::Alone`].
+    /// Writes all of them. With [`LockedRows::Wait`] there is only one, and its outcome is never [`MemberOutcome::Alone`] but
+    /// where its caller has gone.
     fn write_all(
         store: &Store,
         items: &[Arc<Self>],
