@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::click_call::Call;
 use crate::support::command::{CommandResult, run};
 use crate::support::ports::free_port;
 use crate::support::role::{client, id};
@@ -103,10 +104,24 @@ async fn doctor_tells_of_a_wrong_callback_key_and_callbacks_are_listed() {
         assert_eq!(app.deliver(forged).await.callback_status(), 0);
     }
 
+    let wrong_key = app.request(Method::POST, "/payme/webhook/").basic_auth("Paycom", Some("another key"));
+    wrong_key.json(&json!({ "method": "CheckTransaction", "params": { "id": "1" }, "id": 1 })).send().await.unwrap();
+    let wrong_sign = Call::prepare_of("22222", order.id, "50.00", 7).signed_with("another key").form();
+    app.post("/click/webhook/", "application/x-www-form-urlencoded", wrong_sign).await;
+
     let doctor = app.run_with(&["doctor"], &[]).await;
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
-    assert!(doctor.said.contains("3 of the last 3 callbacks prove nothing"), "{doctor:?}");
+    assert!(doctor.said.contains("atmos: 3 of the last 3 callbacks prove nothing"), "{doctor:?}");
     assert!(doctor.said.contains("compare ATMOS_API_KEY"), "{doctor:?}");
+    for (webhook, key) in [("payme", "PAYME_KEY"), ("click", "CLICK_SECRET_KEY")] {
+        assert!(doctor.said.contains(&format!("{webhook}: 1 of the last 1 callbacks prove nothing")), "{doctor:?}");
+        assert!(doctor.said.contains(&format!("compare {key}")), "{doctor:?}");
+        let listed = app.command(&["callbacks", "list"]).await;
+        assert!(listed.lines().any(|line| line.contains("badly_signed") && line.contains(webhook)), "{listed}");
+        let listed = app.run(&["callbacks", "list", "--json"]).await.json();
+        let of_webhook = listed.as_array().unwrap().iter().find(|kept| kept["webhook"] == webhook);
+        assert_eq!(of_webhook.map(|kept| &kept["gateway"]), Some(&Value::Null), "no account's key proves it: {listed}");
+    }
     assert_eq!(app.metric(r#"tasdiq_callbacks_badly_signed_in_a_row{gateway="atmos"}"#).await, 3);
 
     for _ in 0..2 {
@@ -115,7 +130,7 @@ async fn doctor_tells_of_a_wrong_callback_key_and_callbacks_are_listed() {
     assert_eq!(app.metric(r#"tasdiq_callbacks_badly_signed_in_a_row{gateway="atmos"}"#).await, 0);
     let id = order.id.to_string();
     for (filter, verdicts) in [
-        (&[][..], &["allowed", "badly_signed", "badly_signed", "badly_signed"][..]),
+        (&[][..], &["allowed", "badly_signed", "badly_signed", "badly_signed", "badly_signed", "badly_signed"][..]),
         (&["--verdict", "badly_signed", "--limit", "2"], &["badly_signed", "badly_signed"]),
         (&["--order", id.as_str(), "--since", "1h"], &["allowed"]),
         (&["--order", id.as_str(), "--verdict", "late"], &[]),

@@ -40,7 +40,7 @@ pub(crate) async fn run(config: &Config, command: CallbacksCommand) -> Result<()
             callback.id.to_string(),
             rfc3339(callback.received_at_ms),
             callback.verdict.to_string(),
-            callback.gateway.as_ref().map_or_else(|| "-".to_owned(), |gateway| plain(&gateway.0)),
+            account_or_webhook(callback),
             callback.order_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
             callback.seen_count.to_string(),
@@ -48,4 +48,13 @@ pub(crate) async fn run(config: &Config, command: CallbacksCommand) -> Result<()
         ]);
     }
     Ok(print(&lines(&table))?)
+}
+
+/// The account whose key proves it, or the gateway to whose webhook it came.
+fn account_or_webhook(callback: &StoredCallback) -> String {
+    match (&callback.gateway, callback.webhook) {
+        (Some(gateway), _) => plain(&gateway.0),
+        (None, Some(webhook)) => webhook.to_string(),
+        (None, None) => "-".to_owned(),
+    }
 }

@@ -5,6 +5,7 @@ use domain::order::{OrderStatus, PaymentType};
 use store::callbacks::{self, Proofs, ReceivedBody, Sender, StoredVerdict, Wanted};
 use store::jobs;
 
+use crate::support::fixture::calling::telling;
 use crate::support::fixture::{Fixture, callback, on_every_database};
 
 on_every_database! {
@@ -149,6 +150,12 @@ async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
 
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict.as_str()), (1, 2, "badly_signed"));
+    assert_eq!((&kept[0].gateway, kept[0].webhook), (&None, Some(PaymentType::Atmos)), "no account's key proves it");
+    // An older release kept it without the gateway's name.
+    f.execute(&["update callbacks set gateway = null".to_owned()]).await;
+    callbacks::keep_unproven(&f.store, PaymentType::Payme, body, CallbackVerdict::BadlySigned).await.unwrap();
+    let kept = callbacks::newest(&f.store, 10).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count, kept[0].webhook), (1, 3, Some(PaymentType::Payme)));
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
 }
 
@@ -240,8 +247,21 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     assert_eq!(listed(Wanted { verdict: Some(UnknownTransaction), ..wanted }).await, [UnknownTransaction]);
     assert!(listed(Wanted { order_id: Some(order.id), verdict: Some(BadlySigned), ..wanted }).await.is_empty());
     assert!(listed(Wanted { since_ms: f.store.now_ms() + 60_000, ..wanted }).await.is_empty());
-    let proofs = callbacks::proofs(&f.store).await.unwrap();
-    assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0, badly_signed_since: 2 });
+    let of_atmos =
+        Proofs { webhook: PaymentType::Atmos, callbacks: 4, badly_signed: 2, unreadable: 0, badly_signed_since: 2 };
+    assert_eq!(callbacks::proofs(&f.store).await.unwrap(), [of_atmos]);
+
+    // Right calls of one gateway say nothing about the key of another.
+    let order = f.local_order(&telling()).await;
+    f.begin_on(&telling(), &order, "1").await;
+    let received = ReceivedBody { bytes: b"3", digest: "3", address: None };
+    callbacks::keep_unproven(&f.store, PaymentType::Click, received, CallbackVerdict::BadlySigned).await.unwrap();
+    let of_payme =
+        Proofs { webhook: PaymentType::Payme, callbacks: 1, badly_signed: 0, badly_signed_since: 0, ..of_atmos };
+    let of_click = Proofs { webhook: PaymentType::Click, badly_signed: 1, badly_signed_since: 1, ..of_payme };
+    let mut proofs = callbacks::proofs(&f.store).await.unwrap();
+    proofs.sort_by_key(|proofs| proofs.webhook.as_str());
+    assert_eq!(proofs, [of_atmos, of_click, of_payme]);
 }
 
 /// A newer release may run beside this one, before or after it.
@@ -257,7 +277,7 @@ async fn a_verdict_of_a_newer_release_is_shown_by_its_name(f: Fixture) {
     assert_eq!(callbacks::newest(&f.store, 10).await.unwrap().len(), 2);
     let wanted = Wanted { verdict: None, order_id: None, since_ms: 0, limit: 10 };
     assert_eq!(callbacks::list(&f.store, wanted).await.unwrap().len(), 2);
-    assert_eq!(callbacks::proofs(&f.store).await.unwrap().callbacks, 2);
+    assert_eq!(callbacks::proofs(&f.store).await.unwrap()[0].callbacks, 2);
     let audited = store::auditing::these(&f.store, &[order.id]).await.unwrap();
     assert_eq!((audited.orders.len(), audited.unreadable.len()), (1, 0));
 }

@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use ::gateway::GatewayError;
 use ::gateway::coordination::Obstacle;
+use domain::order::PaymentType;
 use domain::shop::ShopName;
 use store::callbacks::Proofs;
 
@@ -293,10 +294,13 @@ fn the_connections_that_there_may_be_are_told() {
 /// Every payment is refused, and the gateway lets us in all the same.
 #[test]
 fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
-    let told_since = |callbacks, badly_signed, unreadable, badly_signed_since| {
+    let told_of = |webhook, callbacks, badly_signed, unreadable, badly_signed_since| {
         let mut results = CheckResults::default();
-        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable, badly_signed_since }, &mut results);
+        tell_of_callbacks(Proofs { webhook, callbacks, badly_signed, unreadable, badly_signed_since }, &mut results);
         results.0.remove(0)
+    };
+    let told_since = |callbacks, badly_signed, unreadable, badly_signed_since| {
+        told_of(PaymentType::Atmos, callbacks, badly_signed, unreadable, badly_signed_since)
     };
     let told = |callbacks, badly_signed, unreadable| told_since(callbacks, badly_signed, unreadable, badly_signed);
 
@@ -309,7 +313,13 @@ fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
     assert_eq!(told_since(66, 45, 0, 0).state, Health::Warn, "the key has proved right since");
     assert_eq!(told(5, 0, 4).state, Health::Warn);
     assert_eq!(told(100, 0, 4).state, Health::Ok);
-    assert_eq!(told(0, 0, 0).state, Health::Ok);
+    assert_eq!(told(1, 0, 0).state, Health::Ok);
+    for (webhook, key) in [(PaymentType::Payme, "PAYME_KEY"), (PaymentType::Click, "CLICK_SECRET_KEY")] {
+        let fault = told_of(webhook, 7, 5, 1, 5);
+        assert!(fault.says.starts_with(webhook.as_str()), "{}", fault.says);
+        let act = fault.act.unwrap();
+        assert!(act.contains(key) && !act.contains("ATMOS"), "{act}");
+    }
 }
 
 /// Each cause has an advice of its own: "start the sandbox" leads astray where it runs.

@@ -1,6 +1,7 @@
 //! The work that waits, and the callbacks that came.
 
 use domain::job::QueueName;
+use domain::order::PaymentType;
 use store::callbacks::{self, Proofs};
 use store::{Store, jobs, orders};
 use telemetry::causes;
@@ -50,31 +51,45 @@ pub(super) async fn look_at_work(store: &Store, results: &mut CheckResults) {
 /// A wrong key refuses every payment, and nothing else shows it.
 pub(super) async fn look_at_callbacks(store: &Store, results: &mut CheckResults) {
     match callbacks::proofs(store).await {
-        Ok(proofs) => tell_of_callbacks(proofs, results),
+        Ok(of_webhooks) if of_webhooks.is_empty() => results.ok("callbacks", "none came within a day".to_owned()),
+        Ok(of_webhooks) => of_webhooks.into_iter().for_each(|proofs| tell_of_callbacks(proofs, results)),
         Err(trouble) => results.fault("callbacks", causes(&trouble), "mend the database"),
     }
 }
 
+/// The settings that are compared where no key of ours fits the callbacks of this gateway.
+fn keys_of(webhook: PaymentType) -> &'static str {
+    match webhook {
+        PaymentType::Atmos => "ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM",
+        PaymentType::Payme => "PAYME_KEY",
+        PaymentType::Click => "CLICK_SECRET_KEY",
+    }
+}
+
 pub(super) fn tell_of_callbacks(proofs: Proofs, results: &mut CheckResults) {
-    let Proofs { callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
+    let Proofs { webhook, callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
     let proving = callbacks - badly_signed - unreadable;
-    let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
-    let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM, for Payme PAYME_KEY, for Click CLICK_SECRET_KEY, with what \
-                   the gateway has for this account: a wrong key refuses every payment; see `tasdiq callbacks list --verdict \
-                   badly_signed`";
+    let says = format!(
+        "{webhook}: {badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them"
+    );
+    let compare = format!(
+        "compare {} with what the gateway has for this account: a wrong key refuses every payment; see `tasdiq callbacks \
+         list --verdict badly_signed`",
+        keys_of(webhook)
+    );
     match (badly_signed, unreadable) {
         // One that came afterwards and is signed as it should be shows that the key is right, and the others forged.
         (1.., _) if badly_signed > proving && badly_signed_since > 0 => results.fault("callbacks", says, compare),
         (1.., _) => results.warn("callbacks", says, compare),
         (_, 1..) if unreadable > proving => results.warn(
             "callbacks",
-            format!("{unreadable} of the last {callbacks} callbacks cannot be read"),
+            format!("{webhook}: {unreadable} of the last {callbacks} callbacks cannot be read"),
             "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or they \
              come from another sender",
         ),
-        _ if callbacks == 0 => results.ok("callbacks", "none came within a day".to_owned()),
-        _ => {
-            results.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be"))
-        }
+        _ => results.ok(
+            "callbacks",
+            format!("{webhook}: {proving} of the last {callbacks} of a day are signed as they should be"),
+        ),
     }
 }

@@ -73,7 +73,7 @@ impl OwnedBody {
 }
 
 /// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it if it is kept already.
-/// It stages nothing and is no hint. Anybody can send such bodies, so the number per day is limited for all processes
+/// The row names the gateway to whose webhook it came. It stages nothing and is no hint. Anybody can send such bodies, so the number per day is limited for all processes
 /// together; each gateway's webhook has a limit of its own.
 ///
 /// Returns whether it was kept or counted.
@@ -93,13 +93,15 @@ pub async fn keep_unproven(
     let now_ms = write.now_ms();
     let again = sqlx::query(
         "-- count_unproven_again
-        update callbacks set seen_count = seen_count + 1, last_seen_at_ms = $1, address = $2
+        update callbacks set seen_count = seen_count + 1, last_seen_at_ms = $1, address = $2,
+            gateway = coalesce(gateway, $5)
         where digest = $3 and verdict = $4",
     )
     .bind(now_ms)
     .bind(body.address.as_deref())
     .bind(body.digest.as_str())
     .bind(verdict.as_str())
+    .bind(gateway.as_str())
     .execute(write.transaction())
     .await?;
     if again.rows_affected() > 0 {
@@ -130,7 +132,7 @@ pub async fn keep_unproven(
         order_id: None,
         transaction_id: None,
         address: body.address.as_deref(),
-        gateway: None,
+        gateway: Some(gateway.as_str()),
     };
     keep_all(&mut write, &[keeping], now_ms).await?;
     write.commit().await.map(|()| true)
@@ -150,7 +152,7 @@ pub(super) struct CallbackRow<'a> {
     pub(super) order_id: Option<OrderId>,
     pub(super) transaction_id: Option<TransactionId>,
     pub(super) address: Option<&'a str>,
-    /// The gateway account that it was for.
+    /// The gateway account that it was for; of a body that proves nothing, the payment type of the webhook.
     pub(super) gateway: Option<&'a str>,
 }
 

@@ -14,7 +14,7 @@ use crate::reading::{self, ReadByNumber, ReadInBatch};
 use crate::statement::Statement;
 use crate::{Store, StoreError};
 use domain::id::{CallbackId, OrderId, TransactionId};
-use domain::order::GatewayIdentity;
+use domain::order::{GatewayIdentity, PaymentType};
 
 /// The verdict of a stored callback. A newer release that runs beside this one may have written a verdict of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct StoredCallback {
     pub verdict: StoredVerdict,
     /// The account whose key proves it. `None` where no key does, and in rows of a release that knew Atmos alone.
     pub gateway: Option<GatewayIdentity>,
+    /// The gateway to whose webhook it came. `None` in rows of a release that knew Atmos alone.
+    pub webhook: Option<PaymentType>,
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
@@ -217,9 +219,11 @@ pub async fn list(store: &Store, wanted: Wanted) -> Result<Vec<StoredCallback>, 
     query.fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// How many of the newest callbacks of the last day fit our keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many of the newest callbacks of the last day to one gateway's webhook fit our keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proofs {
+    /// The gateway.
+    pub webhook: PaymentType,
     /// The number of callbacks looked at.
     pub callbacks: i64,
     /// How many of them have a signature that none of our keys makes.
@@ -233,32 +237,50 @@ pub struct Proofs {
 /// The number of newest callbacks that are looked at.
 const PROOFS: i64 = 100;
 
-/// Counts the callbacks that prove nothing among the newest ones of the last day.
+/// Counts the callbacks that prove nothing among the newest ones of the last day, for each gateway of which some came.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
+pub async fn proofs(store: &Store) -> Result<Vec<Proofs>, StoreError> {
     let since_ms = store.now_ms() - DAY_MS;
     let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
-    let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
-    let proves_nothing = |callback: &&StoredCallback| {
-        callback.verdict == CallbackVerdict::BadlySigned || callback.verdict == CallbackVerdict::Unreadable
+    let of_webhook = |webhook: &PaymentType| {
+        let came = newest.iter().filter(|callback| callback.webhook.unwrap_or(PaymentType::Atmos) == *webhook);
+        let verdicts: Vec<&StoredVerdict> = came.map(|callback| &callback.verdict).collect();
+        (!verdicts.is_empty()).then(|| proofs_of(*webhook, &verdicts))
     };
-    let since = newest.iter().take_while(proves_nothing);
-    Ok(Proofs {
-        badly_signed_since: since.filter(|callback| callback.verdict == CallbackVerdict::BadlySigned).count() as i64,
-        callbacks: newest.len() as i64,
+    Ok(PaymentType::ALL.iter().filter_map(of_webhook).collect())
+}
+
+/// The verdicts are the newest first.
+fn proofs_of(webhook: PaymentType, verdicts: &[&StoredVerdict]) -> Proofs {
+    let is = |verdict: &StoredVerdict, wanted: CallbackVerdict| *verdict == wanted;
+    let of = |wanted| verdicts.iter().filter(|verdict| is(verdict, wanted)).count() as i64;
+    let proves_nothing = |verdict: &&&StoredVerdict| {
+        is(verdict, CallbackVerdict::BadlySigned) || is(verdict, CallbackVerdict::Unreadable)
+    };
+    let since = verdicts.iter().take_while(proves_nothing);
+    Proofs {
+        webhook,
+        badly_signed_since: since.filter(|verdict| is(verdict, CallbackVerdict::BadlySigned)).count() as i64,
+        callbacks: verdicts.len() as i64,
         badly_signed: of(CallbackVerdict::BadlySigned),
         unreadable: of(CallbackVerdict::Unreadable),
-    })
+    }
 }
 
 fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
+    let told = row.try_get::<Option<String>, _>("gateway")?;
+    // An account, or of a body that proves nothing only the webhook.
+    let webhook_alone = told.as_deref().and_then(PaymentType::parse);
+    let gateway = told.filter(|_| webhook_alone.is_none()).map(GatewayIdentity);
+    let webhook = webhook_alone.or_else(|| gateway.as_ref().and_then(GatewayIdentity::payment_type));
     Ok(StoredCallback {
         id: CallbackId(row.try_get("id")?),
         body: row.try_get("body")?,
         verdict: StoredVerdict::of(row.try_get("verdict")?),
-        gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),
+        gateway,
+        webhook,
         order_id: row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         seen_count: row.try_get("seen_count")?,
