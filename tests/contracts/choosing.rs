@@ -10,6 +10,7 @@ use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::{join, join_all};
 use store::calls::{self, CalledAccount, ToldCall};
 use store::jobs::Finish;
+use store::kinds::LongestWaits;
 use store::orders::{self, Chosen, Created, LocalLink, Transition};
 use store::settlement::{self, MAX_LINKS, Settlement};
 use store::sweeping::{self, Swept};
@@ -25,6 +26,7 @@ mod drafts;
 
 on_every_database! {
     an_order_whose_customer_chooses_has_no_account_and_expires_by_itself
+    the_end_of_an_unchosen_order_s_time_is_not_too_far_ahead
     a_release_that_knows_no_choice_can_read_such_an_order_and_has_no_account_for_it
     the_choice_of_a_local_link_is_made_in_one_transaction
     the_choice_of_a_draft_stages_its_link
@@ -51,12 +53,12 @@ fn account(called: &CalledAccount) -> OrderAccount {
     OrderAccount { payment_type: payment_type(called), gateway: called.gateway.clone() }
 }
 
-fn atmos() -> OrderAccount {
+pub(super) fn atmos() -> OrderAccount {
     OrderAccount { payment_type: PaymentType::Atmos, gateway: gateway() }
 }
 
 impl Fixture {
-    async fn unchosen(&self) -> Order {
+    pub(super) async fn unchosen(&self) -> Order {
         let new = NewOrder { account: None, ..new_order() };
         match orders::create_for_choice(&self.store, &new, None, CHOICE_TTL_MS).await.unwrap() {
             Created::New(order) => order,
@@ -64,7 +66,7 @@ impl Fixture {
         }
     }
 
-    async fn choose(&self, order: &Order, account: &OrderAccount) -> Chosen {
+    pub(super) async fn choose(&self, order: &Order, account: &OrderAccount) -> Chosen {
         let link = (account.payment_type != PaymentType::Atmos).then(link);
         orders::choose(&self.store, order.id, account, link.as_ref()).await.unwrap()
     }
@@ -89,7 +91,7 @@ impl Fixture {
 }
 
 #[track_caller]
-fn done(chosen: Chosen) -> Order {
+pub(super) fn done(chosen: Chosen) -> Order {
     match chosen {
         Chosen::Done(order) => order,
         other => panic!("{other:?}"),
@@ -136,6 +138,26 @@ async fn an_order_whose_customer_chooses_has_no_account_and_expires_by_itself(f:
     assert_eq!(swept, Swept { settlements_restored: 1, ..Swept::default() });
     assert_eq!(f.settle(&f.find(&order).await, &Settlement::Expired).await.unwrap(), Transition::Made);
     assert_eq!(f.find(&order).await.status, OrderStatus::Expired);
+}
+
+/// A worker that starts, or sees a step of the database's clock, brings near what lies further ahead than its schedule.
+async fn the_end_of_an_unchosen_order_s_time_is_not_too_far_ahead(f: Fixture) {
+    let order = f.unchosen().await;
+    let expires_at_ms = order.expires_at_ms.unwrap();
+    let longest = LongestWaits { inquiry_ms: 1_800_000, late_inquiry_ms: 3 * CHOICE_TTL_MS, other_ms: 900_000 };
+    let before = f.jobs(&order).await;
+
+    assert_eq!(kinds::cap_due_times(&f.store, &longest).await.unwrap(), 0);
+
+    assert_eq!(f.jobs(&order).await, before, "it is due when the order's time ends");
+    f.execute(&[format!("update jobs set due_at_ms = {} where subject_id = {}", expires_at_ms + 1_000_000, order.id)])
+        .await;
+    assert_eq!(kinds::cap_due_times(&f.store, &longest).await.unwrap(), 1);
+    assert!(f.jobs(&order).await[0].1 < expires_at_ms, "no step of the clock holds up its end");
+    // Once it has an account, its inquiries have their schedule.
+    let chosen = f.chosen(&account(&telling())).await;
+    f.execute(&[format!("update jobs set due_at_ms = {expires_at_ms} where subject_id = {}", chosen.id)]).await;
+    assert_eq!(kinds::cap_due_times(&f.store, &longest).await.unwrap(), 1);
 }
 
 /// Until all processes are of this release, the one before reads these rows, too: an unknown payment type would be an error of

@@ -66,7 +66,7 @@ const AVAILABLE: Statement = Statement {
 };
 
 /// Inquiries about open orders, found by their orders. They share their queue with the late inquiries, which are many
-/// and a day ahead.
+/// and a day ahead. An order whose customer has not chosen an account is only looked at when its time is over.
 const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
     sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
@@ -75,6 +75,7 @@ const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
                 where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
                     and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
                     and j.due_at_ms > $1
+                    and (o.gateway <> '' or j.due_at_ms > o.expires_at_ms + $4)
                 limit $3)
             and due_at_ms > $1",
     postgres: "-- cap_due_times
@@ -84,6 +85,7 @@ const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
                 where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
                     and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
                     and j.due_at_ms > $1
+                    and (o.gateway <> '' or j.due_at_ms > o.expires_at_ms + $4)
                 limit $3
                 for update of j skip locked))
             and due_at_ms > $1",
@@ -148,7 +150,8 @@ pub async fn cap_due_times(store: &Store, longest: &LongestWaits) -> Result<u64,
     }
     let inquiry = JobKind::SettleOrder;
     brought += bring(store, longest.inquiry_ms, |at_ms| {
-        sqlx::query(INQUIRIES_ABOUT_OPEN_ORDERS.on(database)).bind(at_ms).bind(inquiry.as_str()).bind(i64::from(BATCH))
+        let query = sqlx::query(INQUIRIES_ABOUT_OPEN_ORDERS.on(database));
+        query.bind(at_ms).bind(inquiry.as_str()).bind(i64::from(BATCH)).bind(longest.other_ms)
     })
     .await?;
     // A link or a refund that may wait shares the queue of the late inquiries.
