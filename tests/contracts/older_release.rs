@@ -5,7 +5,7 @@
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{JobId, OrderId, TransactionId};
-use domain::job::QueueName;
+use domain::job::{Job, QueueName};
 use domain::order::{NewOrder, Order, OrderStatus};
 use domain::shop::ShopName;
 use domain::transaction::{StoredState, StoredTransaction, TransactionState};
@@ -15,10 +15,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row, SqlSafeStr, SqliteConnection};
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, Finish};
-use store::orders::{self, Created, Transition};
+use store::orders::{self, Chosen, Created, Transition};
 use store::settlement::{self, Settlement};
 use store::{kinds, refunds, sweeping};
 
+use super::choosing::{atmos, done};
 use super::interleaving::{audit_finds_nothing, inquire};
 use crate::support::fixture::calling::{asked, telling, told};
 use crate::support::fixture::refunding::{seen, success_id};
@@ -29,6 +30,7 @@ on_every_database! {
     orders_of_0_1_are_carried_on_whatever_0_1_has_done_about_them
     a_permission_of_0_1_keeps_its_order_from_expiring
     rows_of_this_release_are_read_by_0_1
+    an_order_without_an_account_is_left_alone_by_0_1
 }
 
 const TEXTS: &str = include_str!("older_release/0.1.sql.txt");
@@ -157,6 +159,15 @@ impl OlderRelease {
         self.run("hint_from_callbacks", vec![Rows(hint)]).await;
         self.tell(id, Some("pending"), "confirming").await;
         self.stage("settle_order", "order_id", id, "settle").await;
+    }
+
+    /// A worker gives back a job of an order whose account it does not have.
+    async fn give_back(&mut self, job: i64, token: i64) {
+        let run = json!([{ "id": job, "lease_token": token, "wakes": 0, "how": "snooze", "queue": "links",
+            "due_at_ms": self.now_ms + 5_000, "last_error": null }]);
+        let queues = json!({ "settle_order": "settle", "create_payment_link": "links" });
+        let given = vec![Rows(run), Number(self.now_ms), Rows(queues), Number(1)];
+        assert_eq!(self.run("finish_jobs", given).await.len(), 1);
     }
 
     /// The inquiry that showed the debit.
@@ -354,6 +365,8 @@ async fn rows_of_this_release_are_read_by_0_1(f: Fixture) {
         f.debited(&account, &told("1")).await;
         ids.push(order.id);
     }
+    // Its customer has not chosen an account.
+    ids.push(f.unchosen().await.id);
     let mut older = OlderRelease::beside(&f).await;
 
     let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
@@ -386,7 +399,7 @@ async fn rows_of_this_release_are_read_by_0_1(f: Fixture) {
         }
     }
     let drafts = older.run("transactions_of_orders", vec![Rows(json!(numbers))]).await;
-    assert!(drafts.len() >= ids.len() - 2, "{} transactions", drafts.len());
+    assert!(drafts.len() >= ids.len() - 3, "{} transactions", drafts.len());
     for row in drafts {
         let state = row.get::<String, _>("state");
         assert!(["open", "closed", "debited", "reversed"].contains(&state.as_str()), "{state}");
@@ -395,6 +408,60 @@ async fn rows_of_this_release_are_read_by_0_1(f: Fixture) {
     let accounts = older.run("open_orders_by_account", vec![]).await;
     let of_atmos = accounts.iter().any(|row| row.get::<String, _>("gateway") == "sandbox:1234");
     assert!(of_atmos, "{} accounts", accounts.len());
+}
+
+/// 0.1 does not know that a customer may choose: it reads an order of an account that is not its own. What it does about such
+/// an order (its sweep misses the link's job, its workers give jobs back, its API cancels) neither changes it nor keeps its
+/// customer from choosing.
+async fn an_order_without_an_account_is_left_alone_by_0_1(f: Fixture) {
+    f.store.enqueue_when_staged(vec![QueueName::Settle, QueueName::Links, QueueName::Background]);
+    let (chosen, canceled) = (f.unchosen().await, f.unchosen().await);
+    let mut older = OlderRelease::beside(&f).await;
+    let now_ms = older.now_ms;
+
+    let missed = vec![Text("create_payment_link".into()), Number(now_ms), Number(100)];
+    let missed = older.run("orders_without_link_job", missed).await;
+    assert_eq!(missed.len(), 2, "0.1 misses their links");
+    older.stage("create_payment_link", "order_id", chosen.id.0, "links").await;
+    let link = older.claim(chosen.id.0).await;
+    let inquiry = open_job(&f, chosen.id.0, "settle_order").await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: chosen.id }).await.unwrap();
+    let claiming = vec![
+        Number(78),
+        Number(now_ms + 8_000),
+        Rows(json!([inquiry.0])),
+        Nothing,
+        Number(now_ms),
+        Text("host".into()),
+        Number(7),
+    ];
+    assert_eq!(older.run("claim_jobs", claiming).await.len(), 1);
+    for (job, token) in [link, (inquiry.0, 78)] {
+        older.give_back(job, token).await;
+    }
+    assert_eq!(format!("{:?}", f.find(&chosen).await), format!("{chosen:?}"));
+    assert_eq!(f.history(&chosen).await.len(), 1, "nothing is told");
+
+    // The customer chooses a draft's gateway: the job that 0.1 has staged makes the link, and is the only one.
+    let order = done(f.choose(&chosen, &atmos()).await);
+    let links = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+    assert_eq!(links.iter().filter(|job| job.kind == "create_payment_link" && job.state.is_open()).count(), 1);
+    let claimed = jobs::claim(&f.store, &[JobId(link.0)]).await.unwrap();
+    let stored = orders::store_link(&f.store, &claimed[0].lease, &order, &new_link(7), 1_800_000, now_ms).await;
+    assert_eq!(stored.unwrap(), Transition::Made);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
+    let debit = [seen(7, StoredState::Debited)];
+    let paid = Settlement::Paid { transaction_id: TransactionId(7) };
+    assert_eq!(inquire(&f, &f.find(&order).await, &debit, &paid).await, Transition::Made);
+
+    // 0.1's API cancels the other one.
+    assert_eq!(older.run("cancel_order", vec![Number(canceled.id.0), Number(now_ms)]).await.len(), 0);
+    older.tell(canceled.id.0, Some("pending"), "canceled").await;
+    let now = f.find(&canceled).await;
+    assert_eq!((now.status, &now.account), (OrderStatus::Canceled, &None));
+    assert!(matches!(f.choose(&canceled, &atmos()).await, Chosen::Refused(_)));
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap(), sweeping::Swept::default());
+    audit_finds_nothing(&f, &gateway(), shown).await;
 }
 
 /// The statuses that 0.1 knows.
