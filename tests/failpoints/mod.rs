@@ -318,11 +318,18 @@ impl House {
 
     /// Runs a command of the operator's, which must succeed, and returns its output.
     async fn command(&self, arguments: &[&str]) -> String {
-        let environment: Vec<(&str, &str)> =
-            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let mut program = Program::start(arguments, &environment);
-        let status = program.wait_exit(PATIENCE).await;
-        assert!(status.success(), "tasdiq {}: {}", arguments.join(" "), program.output());
-        program.output()
+        command(&self.environment, arguments).await
     }
+}
+
+/// Runs a command of the operator's with these variables, which must succeed, and returns its output.
+async fn command(environment: &[(String, String)], arguments: &[&str]) -> String {
+    let mut program = Program::start(arguments, &pairs(environment));
+    let status = program.wait_exit(PATIENCE).await;
+    assert!(status.success(), "tasdiq {}: {}", arguments.join(" "), program.output());
+    program.output()
+}
+
+fn pairs(environment: &[(String, String)]) -> Vec<(&str, &str)> {
+    environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
