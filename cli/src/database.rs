@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use gateway::AccountSettings;
 use store::DatabaseUrl;
 use store::{Store, StoreError};
 use telemetry::causes;
@@ -35,6 +36,13 @@ pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
     let store = Store::open(&config.database.url).await?;
     store.check_migrated().await?;
     Ok(store)
+}
+
+/// Keeps the numbers of new orders apart from those that earlier installations used, where an account needs that.
+pub(crate) fn keep_order_numbers_apart(config: &Config, store: &Store) {
+    if config.accounts().iter().any(AccountSettings::needs_unused_order_numbers) {
+        store.number_orders_by_the_clock();
+    }
 }
 
 /// Repeats `ask` until the database answers, for 30 s at most.

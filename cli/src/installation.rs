@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::config::{Config, Role};
-use crate::database::{migrate, until_answered};
+use crate::database::{keep_order_numbers_apart, migrate, until_answered};
 use crate::exit::Exit;
 
 /// How long the parts may take to close once all work has ended.
@@ -70,6 +70,7 @@ impl Installation {
             Ok(store)
         })
         .await?;
+        keep_order_numbers_apart(config, &store);
         if tables == Tables::Made {
             migrate(config, &store).await?;
         }

@@ -5,7 +5,7 @@ use store::auditing;
 
 use crate::arguments::Output;
 use crate::config::Config;
-use crate::database::open_store;
+use crate::database::{keep_order_numbers_apart, open_store};
 use crate::exit::Exit;
 use crate::output::{print, print_json};
 
@@ -15,6 +15,7 @@ use crate::output::{print, print_json};
 /// The database is away, or lacks the tables of this release.
 pub(crate) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
     let store = open_store(config).await?;
+    keep_order_numbers_apart(config, &store);
     let before = store.numbers().await?;
     let after = store.jump_numbers().await?;
     let next = |name: &str| after.iter().find(|numbers| numbers.name == name).map(|numbers| numbers.next);

@@ -13,6 +13,8 @@ on_every_database! {
     a_counter_behind_the_existing_orders_refuses_no_request
     many_orders_that_meet_numbers_of_others_make_them_jump_once
     what_a_person_says_of_a_restore_reaches_processes_that_run
+    orders_numbered_by_the_clock_begin_above_those_of_a_lost_database
+    orders_numbered_by_the_clock_stand_beside_a_process_that_does_not
 }
 
 /// More than a block has, so that each process takes several blocks.
@@ -95,6 +97,60 @@ async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) 
     let next = numbers.iter().find(|numbers| numbers.name == "orders").unwrap().next;
     assert!(next > before.last().unwrap() + 1_000_000, "{numbers:?}");
     assert!(*after.first().unwrap() >= next, "{after:?}: the block at hand was dropped");
+}
+
+/// 2026-01-01T00:00:00Z, epoch milliseconds.
+const YEAR_2026_MS: i64 = 1_767_225_600_000;
+
+/// A new database, or a copy that was put back and nobody said so, must not give out what an earlier one gave: Click names
+/// a payment by the order's number alone.
+/// Shows: TIME-3
+async fn orders_numbered_by_the_clock_begin_above_those_of_a_lost_database(f: Fixture) {
+    let seconds = |store: &Store| (store.now_ms() - YEAR_2026_MS) / 1_000;
+    let without = create(&f.store, 1).await;
+    assert!(*without.first().unwrap() < 1_000, "{without:?}: where no account needs it, numbers begin at 1");
+
+    let process = f.another_process().await;
+    process.number_orders_by_the_clock();
+    let (earliest, given, latest) = (seconds(&process), create(&process, MORE_THAN_A_BLOCK).await, seconds(&process));
+
+    assert!(*given.first().unwrap() >= earliest, "{given:?} from {earliest}");
+    assert!(*given.last().unwrap() < latest + 20 * i64::try_from(MORE_THAN_A_BLOCK).unwrap(), "{given:?} to {latest}");
+    assert!(f.number("select max(id) from jobs").await < 10_000, "the numbers of jobs stay");
+    assert_eq!(f.number("select max(jumps) from id_blocks").await, 0, "it is no jump");
+    let again = f.of_the_same_kind().await;
+    again.store.number_orders_by_the_clock();
+    let first = *create(&again.store, 1).await.first().unwrap();
+    assert!(first >= earliest, "{first} of a new database");
+
+    // As a person says it of a copy that is a year old: the next number is far from all that was given since.
+    let told = again.store.jump_numbers().await.unwrap();
+    f.execute(&["update id_blocks set next = 1 where name = 'orders'".to_owned()]).await;
+    let restored = f.another_process().await;
+    restored.number_orders_by_the_clock();
+    let jumped = restored.jump_numbers().await.unwrap();
+    for numbers in [told, jumped] {
+        let orders = numbers.iter().find(|numbers| numbers.name == "orders").unwrap();
+        assert!(orders.next >= earliest + 10_000_000, "{orders:?}");
+    }
+}
+
+/// A running older release, or a process whose settings are still the old ones, goes on above.
+async fn orders_numbered_by_the_clock_stand_beside_a_process_that_does_not(f: Fixture) {
+    let earlier = create(&f.store, 3).await;
+    let by_clock = f.another_process().await;
+    by_clock.number_orders_by_the_clock();
+
+    let first = create(&by_clock, 3).await;
+    let beside = create(&f.another_process().await, MORE_THAN_A_BLOCK).await;
+    let last = create(&by_clock, MORE_THAN_A_BLOCK).await;
+
+    assert!(earlier.last() < first.first() && first.last() < beside.first(), "{earlier:?} {first:?} {beside:?}");
+    assert!(beside.is_disjoint(&last) && first.is_disjoint(&last));
+    for process in [&f.store, &by_clock] {
+        process.watch_numbers().await.unwrap();
+    }
+    assert_eq!(f.number("select max(jumps) from id_blocks").await, 0);
 }
 
 /// A standby that took over writes another timeline; a dump is loaded into another cluster or into new tables. The test

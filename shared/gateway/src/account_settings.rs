@@ -42,6 +42,16 @@ impl AccountSettings {
         }
     }
 
+    /// Whether this account is asked about a payment by the order's number alone, and money is real: a payment of an
+    /// earlier installation would be taken for one of the order that has this number now (Click documents,
+    /// `payment/status_by_mti`: no answer names the attempt or the amount).
+    pub fn needs_unused_order_numbers(&self) -> bool {
+        match self {
+            AccountSettings::Atmos(_) | AccountSettings::Payme(_) => false,
+            AccountSettings::Click(click) => !click.is_sandbox(),
+        }
+    }
+
     /// The rate limit of its calls; `None` is no limit, as for an account that is never called.
     pub fn rate(&self) -> Option<GatewayRate> {
         match self {

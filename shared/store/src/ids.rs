@@ -7,7 +7,7 @@
 //! the ids that it holds.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
@@ -19,7 +19,7 @@ use super::{Database, Store, StoreError};
 mod counters;
 
 pub use counters::Numbers;
-use counters::{CounterPosition, JumpCause, first_of, jumping, present_history, read, taking};
+use counters::{CounterPosition, JumpCause, first_of, jumping, least_by_clock, present_history, read, taking};
 
 /// How many ids one statement takes. It takes more when many are needed at once; otherwise every batch of rows would
 /// wait for a commit that takes ids.
@@ -36,6 +36,8 @@ pub(super) struct IdBlocks {
     tells_history: OnceCell<bool>,
     /// How often this process made the counters jump, or found that another process had.
     jumps_made: AtomicU64,
+    /// Whether an order's number is at least the seconds since 2026: [`Store::number_orders_by_the_clock`].
+    orders_by_clock: AtomicBool,
     /// Held while a number that was given out twice makes the counters jump.
     behind: tokio::sync::Mutex<()>,
 }
@@ -72,7 +74,7 @@ impl IdBlocks {
                 known.seen
             };
             let block = BLOCK.max(i64::try_from(count).unwrap_or(BLOCK) * 8);
-            let taking = taking(self.tells_history(store).await?, name, block);
+            let taking = taking(self.tells_history(store).await?, name, block, self.least(store, name));
             let rows = store.writer().acquire().await?.fetch_all(taking).await?;
             let taken = match first_of(&rows, block, before)? {
                 Ok(taken) => taken,
@@ -103,15 +105,16 @@ impl IdBlocks {
     ) -> Result<i64, StoreError> {
         let before = self.by_name().get(name).and_then(|known| known.seen);
         let tells_history = self.tells_history(store).await?;
-        let rows = taking(tells_history, name, count).fetch_all(&mut *transaction).await?;
+        let least = self.least(store, name);
+        let rows = taking(tells_history, name, count, least).fetch_all(&mut *transaction).await?;
         // This transaction may be rolled back, so nothing that it read is remembered.
         let cause = match first_of(&rows, count, before)? {
             Ok(taken) => return Ok(taken.next),
             Err(cause) => cause,
         };
-        jumping(tells_history, cause, name, before, store.now_ms()).execute(&mut *transaction).await?;
+        jumping(tells_history, cause, name, before, least, store.now_ms()).execute(&mut *transaction).await?;
         tell(cause);
-        let rows = taking(tells_history, name, count).fetch_all(&mut *transaction).await?;
+        let rows = taking(tells_history, name, count, least).fetch_all(&mut *transaction).await?;
         match first_of(&rows, count, None)? {
             Ok(taken) => Ok(taken.next),
             Err(_) => Err(sqlx::Error::RowNotFound.into()),
@@ -180,13 +183,22 @@ impl IdBlocks {
                     Some(seen.get(&counter.name).map_or(counter.position(), |seen| counter.position().max(*seen)))
                 }
             };
-            jumping(tells_history, cause, &counter.name, before, store.now_ms()).execute(store.writer()).await?;
+            let least = self.least(store, &counter.name);
+            jumping(tells_history, cause, &counter.name, before, least, store.now_ms()).execute(store.writer()).await?;
         }
         tell(cause);
         let counters = read(store, tells_history).await?;
         self.heed(&counters);
         self.jumps_made.fetch_add(1, Ordering::Relaxed);
         Ok(counters)
+    }
+
+    /// The lowest number that this counter may give out now.
+    fn least(&self, store: &Store, name: &str) -> i64 {
+        match name == "orders" && self.orders_by_clock.load(Ordering::Relaxed) {
+            true => least_by_clock(store.now_ms()),
+            false => 0,
+        }
     }
 
     fn heed(&self, counters: &[Numbers]) {
@@ -240,6 +252,16 @@ impl Known {
 }
 
 impl Store {
+    /// From now on, an order's number taken by this process is at least the number of seconds since 2026-01-01T00:00:00Z,
+    /// by the database's clock.
+    ///
+    /// Say it at the start where a gateway is asked about an order by its number alone: a payment of an earlier
+    /// installation at the same account would otherwise be taken for one of this order's. An installation that makes
+    /// fewer than one order per second on average has then used no number that a later one gives out. It is no jump.
+    pub fn number_orders_by_the_clock(&self) {
+        self.0.ids.orders_by_clock.store(true, Ordering::Relaxed);
+    }
+
     /// Checks whether the database has lost commits, and makes the numbers jump if so. Call it every few seconds.
     ///
     /// # Errors

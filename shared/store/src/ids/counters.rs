@@ -45,6 +45,15 @@ impl Numbers {
     }
 }
 
+/// The second that the numbers of orders are counted from where they follow the clock: 2026-01-01T00:00:00Z.
+const FIRST_SECOND: i64 = 1_767_225_600;
+
+/// The lowest number of an order where numbers follow the clock: the whole seconds of this installation's database time
+/// since the year 2026 began.
+pub(super) fn least_by_clock(now_ms: i64) -> i64 {
+    now_ms.div_euclid(1_000) - FIRST_SECOND
+}
+
 /// How far counters jump: more than the numbers that can have been lost. A hundred per second for a whole day are
 /// fewer.
 const JUMP: i64 = 10_000_000;
@@ -89,25 +98,30 @@ pub(super) async fn read(store: &Store, tells_history: bool) -> Result<Vec<Numbe
         .collect()
 }
 
-/// Takes a block of ids; takes nothing where the server has another history.
-pub(super) fn taking(tells_history: bool, name: &str, count: i64) -> Query<'static, Any, AnyArguments> {
+/// Takes a block of ids, none below `least`; takes nothing where the server has another history.
+pub(super) fn taking(tells_history: bool, name: &str, count: i64, least: i64) -> Query<'static, Any, AnyArguments> {
     let take = match tells_history {
         true => concat!(
-            "-- take_ids\nupdate id_blocks set next = next + $1 from ",
+            "-- take_ids\nupdate id_blocks set next = case when next < $1 then $1 else next end + $2 from ",
             present_history!(),
-            " where name = $2 and (history in ('', present) or present = '') returning next, jumps"
+            " where name = $3 and (history in ('', present) or present = '') returning next, jumps"
         ),
-        false => "-- take_ids_alone\nupdate id_blocks set next = next + $1 where name = $2 returning next, jumps",
+        false => {
+            "-- take_ids_alone
+            update id_blocks set next = case when next < $1 then $1 else next end + $2
+            where name = $3 returning next, jumps"
+        }
     };
-    sqlx::query(take).bind(count).bind(name.to_owned())
+    sqlx::query(take).bind(least).bind(count).bind(name.to_owned())
 }
 
-/// Makes one counter jump, unless it has jumped already. It jumps from the seen position at least.
+/// Makes one counter jump, unless it has jumped already. It jumps from the seen position and from `least` at least.
 pub(super) fn jumping(
     tells_history: bool,
     cause: JumpCause,
     name: &str,
     before: Option<CounterPosition>,
+    least: i64,
     now_ms: i64,
 ) -> Query<'static, Any, AnyArguments> {
     let jump = match (tells_history, cause) {
@@ -134,7 +148,7 @@ pub(super) fn jumping(
         }
     };
     let CounterPosition { jumps, next } = before.unwrap_or(CounterPosition { jumps: 0, next: 0 });
-    sqlx::query(jump).bind(next).bind(JUMP).bind(jumps).bind(now_ms).bind(name.to_owned())
+    sqlx::query(jump).bind(next.max(least)).bind(JUMP).bind(jumps).bind(now_ms).bind(name.to_owned())
 }
 
 /// The first of the `count` ids that a row grants, or why they must not be used.
