@@ -6,7 +6,7 @@ use std::pin::Pin;
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};
-use domain::order::{Order, OrderStatus};
+use domain::order::{Order, OrderStatus, PaymentType};
 use domain::transaction::StoredState;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -16,7 +16,7 @@ use store::calls::{self, BeginCall, CabinetRefunds, CallAnswer, CalledAccount, T
 use store::settlement::Settlement;
 use store::{StoreError, callbacks, kinds, transactions};
 
-use crate::support::fixture::calling::{HOUR_MS, asked, received, telling, told};
+use crate::support::fixture::calling::{HOUR_MS, asked, payment_type, received, telling, told};
 use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -37,6 +37,7 @@ on_every_database! {
     a_transaction_that_is_too_old_is_closed_by_the_call_that_meets_it
     a_hinted_debit_leaves_the_state_to_the_inquiry
     a_hinted_failure_leaves_the_order_to_the_inquiry
+    the_inquiry_that_a_signed_call_wakes_checks_it_again
     a_call_that_does_not_fit_its_row_changes_nothing
     a_call_about_no_transaction_of_ours_is_kept
     a_sender_who_is_turned_away_changes_nothing
@@ -485,6 +486,24 @@ async fn a_transaction_that_is_too_old_is_closed_by_the_call_that_meets_it(f: Fi
     f.begin(&account, &call).await;
     f.execute(&["update transactions set gateway_at_ms = 1 where external_id = 'old'".to_owned()]).await;
     assert_eq!(f.begin(&account, &call).await.verdict, CallbackVerdict::Allowed);
+}
+
+/// Its key may have been rotated away since, or its row changed. Payme signs nothing in its bodies.
+async fn the_inquiry_that_a_signed_call_wakes_checks_it_again(f: Fixture) {
+    for account in [asked(), telling()] {
+        let order = f.local_order(&account).await;
+        let begun = f.begin_on(&account, &order, "woken").await;
+        let claims = payment_type(&account) == PaymentType::Click;
+        let call = ToldCall { external_id: "woken".into(), claims: claims.then(|| f.claims(&order, &begun)) };
+        f.debited(&account, &call).await;
+
+        let woken_by = f.settle_job(&order).await.woken_by;
+
+        let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+        let kept: Vec<i64> = kept.iter().map(|callback| callback.id.0).filter(|_| claims).collect();
+        assert_eq!(woken_by, kept, "{}", account.gateway);
+        assert_eq!(kept.len(), if claims { 2 } else { 0 });
+    }
 }
 
 async fn a_hinted_debit_leaves_the_state_to_the_inquiry(f: Fixture) {

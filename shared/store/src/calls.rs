@@ -7,6 +7,7 @@
 //!
 //! An order's `settle_order` row is locked before the order's row, and that before its transactions, as everywhere.
 
+use crate::callbacks::KeptCallback;
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::order::GatewayIdentity;
@@ -60,6 +61,15 @@ impl CalledAccount {
         match self.timeout_code {
             Some(_) => gateway_at_ms.min(now_ms + within_ms) + within_ms,
             None => now_ms + within_ms,
+        }
+    }
+
+    /// The number of a kept call whose signature the inquiry that it wakes checks again; `None` where the call is signed by
+    /// nothing in its body (Payme documents, authorization).
+    fn checked_again(&self, kept: &KeptCallback) -> Option<i64> {
+        match self.terms.outcome {
+            OutcomeSource::Told => None,
+            OutcomeSource::Asked => Some(kept.id.0),
         }
     }
 

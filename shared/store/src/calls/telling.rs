@@ -335,7 +335,8 @@ async fn follow<'a>(
             });
         }
         let job = Job::SettleOrder { order_id };
-        staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms, woken_by: None });
+        let woken_by = item.account.checked_again(kept);
+        staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms, woken_by });
     }
     hint_all(write, &hints).await?;
     jobs::stage_all(write, &staged).await
