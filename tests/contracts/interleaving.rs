@@ -119,6 +119,7 @@ pub(super) async fn audit_finds_nothing(
             account: row.order_id.to_string(),
             store_id: None,
             amount: row.amount,
+            unpaid_payment_id: None,
             state: state(row),
         };
         (row.transaction_id, report.into())

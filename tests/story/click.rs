@@ -19,6 +19,8 @@ use crate::support::wait::{PATIENCE, wait_until};
 on_both_kinds! {
     a_failure_that_is_sent_again_as_a_success_pays_nothing
     a_complete_that_never_comes_is_found_by_an_inquiry
+    a_debit_that_is_never_told_is_found_although_its_attempt_was_closed
+    a_closed_attempt_keeps_the_number_of_its_payment
     a_complete_after_the_end_of_its_order_is_answered_0_and_the_money_goes_back
     values_that_slid_over_a_boundary_are_refused
     a_failed_payment_frees_its_order_and_the_second_try_pays
@@ -221,6 +223,82 @@ async fn a_complete_that_never_comes_is_found_by_an_inquiry(kind: Kind) {
     assert_eq!(app.calls(id).await[1..], [call("prepare", None, -4)]);
     let history = app.history(id).await;
     assert_eq!((history.times_entered("confirming"), history.times_entered("paid")), (1, 1), "{history}");
+    agrees(&app, id).await;
+}
+
+/// Click debits an attempt that it told as failed and did not show, and its Complete never comes.
+async fn a_debit_that_is_never_told_is_found_although_its_attempt_was_closed(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    app.click_fault("complete-never").await;
+    app.click_fault("mti-not-found").await;
+    let [ending, expired, canceled, paid] = [(); 4].map(|()| app.click_order());
+    let orders = [ending.await, expired.await, canceled.await, paid.await];
+    for id in orders {
+        assert_eq!(app.pay_click(id).await["outcome"], "debited");
+        assert_eq!(app.tell_failure(id).await, -9);
+    }
+    for id in orders {
+        app.wait_for_within(id, "pending", FREED_WITHIN).await;
+        assert_eq!(app.transactions(id).await[0]["state"], "closed");
+    }
+    let [ending, expired, canceled, paid] = orders;
+    app.let_expire(expired).await;
+    assert_eq!(app.cancel(canceled).await.status, 200);
+    app.clear_click_faults().await;
+    assert_eq!(app.pay_click(paid).await["outcome"], "debited");
+    app.wait_for(paid, "paid").await;
+
+    // The inquiry at its end, before it would expire.
+    app.execute(&format!("update orders set expires_at_ms = 1 where id = {ending}")).await;
+    app.reconcile(ending).await;
+    let order = app.wait_for(ending, "paid").await;
+    assert_eq!((&order["needs_review"], app.history(ending).await.times_entered("paid")), (&json!(false), 1));
+
+    // The late inquiries after the end of the others, which are due by themselves. Click shows the older attempt, too.
+    app.sim("faults", &json!({ "fault": "mti-another-attempt", "account": paid.to_string() })).await;
+    let late = format!(
+        "update jobs set due_at_ms = 1 where kind = 'settle_order' and state = 'available' and subject_id in ({expired}, {canceled}, {paid})"
+    );
+    app.execute(&late).await;
+    for id in [expired, canceled] {
+        app.wait_for(id, "review").await;
+        assert_eq!(waiting_order(&app, id).await["suggested_act"], "return_late_payment");
+    }
+    let told = app.wait_for_findings(paid).await;
+    let finding = &told["findings"][0];
+    assert_eq!((&told["status"], &finding["kind"]), (&json!("paid"), &json!("second_payment")));
+    assert_ne!(finding["transaction_id"], told["transaction_id"], "the payment is not the one in doubt");
+
+    // The money goes back by our call.
+    app.command(&["orders", "resolve", &expired.to_string(), "paid", "--by", "Olim", "--reason", "seen"]).await;
+    app.wait_for(expired, "paid").await;
+    app.refund(expired, "late", &json!({ "reason": "it came too late" })).await;
+    app.wait_for(expired, "refunded").await;
+    let book = app.click_book(expired).await;
+    let line = (&book[0]["state"], &book[0]["returned"], &book[0]["reversals_asked"]);
+    assert_eq!((book.len(), line), (1, (&json!("reversed"), &json!(TEA_TIYIN), &json!(1))));
+    for id in orders {
+        let calls = app.calls(id).await;
+        assert!(calls.iter().all(|(call, ..)| call == "prepare" || id == paid), "no debit of it was told: {calls:?}");
+    }
+}
+
+/// By it Click is asked about the attempt again, and it is no other attempt's.
+async fn a_closed_attempt_keeps_the_number_of_its_payment(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    let id = app.click_order().await;
+    app.click_fault("debit-declined").await;
+    assert_eq!(app.pay_click(id).await["outcome"], "declined");
+    app.wait_for_within(id, "pending", FREED_WITHIN).await;
+    app.clear_click_faults().await;
+
+    assert_eq!(app.pay_click(id).await["outcome"], "debited");
+    app.wait_for(id, "paid").await;
+
+    let (rows, book) = (app.transactions(id).await, app.click_book(id).await);
+    let kept = |rows: &[Value], name| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
+    assert_eq!(kept(&rows, "state"), ["closed", "debited"]);
+    assert_eq!(kept(&rows, "success_transaction_id"), kept(&book, "payment_id"));
     agrees(&app, id).await;
 }
 

@@ -213,7 +213,14 @@ fn unclear() -> TransactionState {
 }
 
 fn report(transaction_id: TransactionId, state: TransactionState) -> TransactionReport {
-    TransactionReport { transaction_id, account: ID.to_string(), store_id: None, amount: 5_000, state }
+    TransactionReport {
+        transaction_id,
+        account: ID.to_string(),
+        store_id: None,
+        amount: 5_000,
+        unpaid_payment_id: None,
+        state,
+    }
 }
 
 fn job(kind: &str, state: JobState, due_at_ms: i64) -> JobRow {

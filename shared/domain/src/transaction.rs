@@ -34,6 +34,9 @@ pub struct TransactionReport {
     pub store_id: Option<String>,
     /// The amount in tiyin that the gateway has. It is not checked yet, so it is no [`Tiyin`].
     pub amount: i64,
+    /// The number that the gateway gives the payment, where it names one although no money has moved (Click documents,
+    /// `payment_id`). It is kept, so that a closed transaction can be asked about by it.
+    pub unpaid_payment_id: Option<TransactionId>,
     /// The transaction's state.
     pub state: TransactionState,
 }
@@ -89,7 +92,7 @@ pub struct StoredTransaction {
     pub amount: i64,
     /// Its state when it was last asked about.
     pub state: StoredState,
-    /// The permanent id of its debit.
+    /// The permanent id of its debit; where the gateway names payments that failed, too, also the id of one (Click).
     pub success_transaction_id: Option<TransactionId>,
     /// The amount in tiyin that the gateway named with the debit. It may differ from the order's.
     pub seen_amount: Option<i64>,

@@ -132,7 +132,7 @@ impl ClickGateway {
     /// An attempt is found by its order (`status_by_mti`), a known payment by its number (`payment/status`). No answer names the
     /// amount: the one of the signed Prepare counts, which is the row's. Of several attempts `status_by_mti` shows one, and
     /// which is not documented: `others` are the rows of the order's other attempts, and what is theirs is not taken for this
-    /// one's.
+    /// one's. An attempt whose known payment failed is asked about in both ways: another payment may have been made for it.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
@@ -142,32 +142,45 @@ impl ClickGateway {
         others: &[&StoredTransaction],
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
-        let state = match transaction.success_transaction_id {
+        let known = match transaction.success_transaction_id {
             Some(payment_id) => {
                 let status = self.0.api.status(payment_id, urgency).await?;
-                state(transaction, payment_id, status)?
+                Some((state(transaction, payment_id, status)?, Some(payment_id)))
             }
-            None => self.inquire_by_order(transaction, others, urgency).await?,
+            None => None,
+        };
+        let (state, payment_id) = match known {
+            Some(seen) if moved_money(&seen.0) || !is_unpaid(transaction) => seen,
+            known => {
+                let by_order = self.inquire_by_order(transaction, others, urgency).await?;
+                match by_order {
+                    // It says no more than the known payment.
+                    (TransactionState::Closed, _) | (TransactionState::Open, None) => known.unwrap_or(by_order),
+                    _ => by_order,
+                }
+            }
         };
         Ok(TransactionReport {
             transaction_id: transaction.transaction_id,
             account: transaction.order_id.to_string(),
             store_id: None,
             amount: transaction.amount,
+            unpaid_payment_id: payment_id.filter(|_| !moved_money(&state)),
             state,
         })
     }
 
-    /// Asks about each day on which the attempt can have been paid. A debit on any of them counts, then one that is open.
+    /// Asks about each day on which the attempt can have been paid. A debit on any of them counts, then one that is open. The
+    /// payment's number comes with its state.
     async fn inquire_by_order(
         &self,
         transaction: &StoredTransaction,
         others: &[&StoredTransaction],
         urgency: Urgency,
-    ) -> Result<TransactionState, GatewayError> {
+    ) -> Result<(TransactionState, Option<TransactionId>), GatewayError> {
         let api = &self.0.api;
         let order_id = transaction.order_id.to_string();
-        let (mut found, mut unanswered): (Option<TransactionState>, _) = (None, None);
+        let (mut found, mut unanswered): (Option<(TransactionState, Option<TransactionId>)>, _) = (None, None);
         let mut is_of_another = false;
         for day in days::of_attempt(transaction.created_at_ms, DEBIT_WITHIN) {
             let seen = match api.status_by_mti(&order_id, &day, urgency).await {
@@ -182,7 +195,7 @@ impl ClickGateway {
                         continue;
                     }
                     match state(transaction, payment.payment_id, status) {
-                        Ok(seen) => seen,
+                        Ok(seen) => (seen, Some(payment.payment_id)),
                         Err(error) => {
                             unanswered = Some(error);
                             continue;
@@ -194,7 +207,7 @@ impl ClickGateway {
                     continue;
                 }
             };
-            match (&seen, &found) {
+            match (&seen.0, found.as_ref().map(|(state, _)| state)) {
                 (TransactionState::Debited { .. }, _) => return Ok(seen),
                 (_, None)
                 | (TransactionState::Open | TransactionState::Unclear { .. }, Some(TransactionState::Closed)) => {
@@ -209,9 +222,9 @@ impl ClickGateway {
             (Some(seen), None) => Ok(seen),
             // Click told a debit that it does not show: the order may have been paid twice, and a person must look.
             (None, None) if is_of_another && transaction.debited_at_ms.is_some() => {
-                Ok(TransactionState::Unclear { code: "a payment that may be another attempt's".to_owned() })
+                Ok((TransactionState::Unclear { code: "a payment that may be another attempt's".to_owned() }, None))
             }
-            (None, None) => not_found(transaction, now_ms()),
+            (None, None) => Ok((not_found(transaction, now_ms())?, None)),
         }
     }
 
@@ -235,6 +248,20 @@ impl ClickGateway {
     /// Every [`GatewayError`].
     pub async fn reverse(&self, payment_id: TransactionId) -> Result<(), GatewayError> {
         self.0.api.reverse(payment_id).await
+    }
+}
+
+fn moved_money(state: &TransactionState) -> bool {
+    match state {
+        TransactionState::Debited { .. } | TransactionState::Reversed { .. } => true,
+        TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => false,
+    }
+}
+
+fn is_unpaid(transaction: &StoredTransaction) -> bool {
+    match transaction.state {
+        StoredState::Open | StoredState::Closed => true,
+        StoredState::Debited | StoredState::Reversed => false,
     }
 }
 

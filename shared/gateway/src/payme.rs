@@ -88,6 +88,7 @@ impl PaymeGateway {
             account: transaction.order_id.to_string(),
             store_id: None,
             amount: transaction.seen_amount.unwrap_or(transaction.amount),
+            unpaid_payment_id: None,
             state: match transaction.state {
                 StoredState::Open => TransactionState::Open,
                 StoredState::Closed => TransactionState::Closed,

@@ -4,7 +4,7 @@ use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
-use domain::terms::{LinkOrigin, OutcomeSource, Terms};
+use domain::terms::Terms;
 use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
@@ -21,10 +21,12 @@ use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
 
+mod again;
 mod decide;
 mod finish;
 mod proof;
 
+use again::{begins_by_itself, is_asked_again, is_worth_repeating};
 use decide::{Inquiry, answer_is_overdue, decide, late_inquiries_are_over, worth_keeping};
 use finish::{finish_after, without_account};
 
@@ -71,7 +73,9 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| inquire(context, &order, draft, &drafts, urgency))).await {
+    for answer in
+        join_all(drafts.iter().map(|draft| inquire(context, &order, draft, &drafts, asked_at_ms, urgency))).await
+    {
         match answer {
             Ok(seen) => inquiries.push(seen),
             Err((asked, error)) => unanswered = Some((asked, error)),
@@ -123,11 +127,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
 /// Whether a debit that was not known before may be that of a transaction that began while the gateway was asked: its answer
 /// may name the order alone (Click documents, payment/status_by_mti).
 fn may_be_of_a_new_one(terms: &Terms, inquiries: &[Inquiry]) -> bool {
-    let begins_by_itself = match (terms.link, terms.outcome) {
-        (LinkOrigin::Local, OutcomeSource::Asked) => true,
-        (LinkOrigin::Draft, _) | (LinkOrigin::Local, OutcomeSource::Told) => false,
-    };
-    begins_by_itself
+    begins_by_itself(terms)
         && inquiries.iter().any(|inquiry| {
             matches!(inquiry.state, TransactionState::Debited { .. }) && inquiry.was != StoredState::Debited
         })
@@ -145,6 +145,7 @@ async fn inquire<'a>(
     order: &Order,
     stored: &StoredTransaction,
     of_order: &[StoredTransaction],
+    asked_at_ms: i64,
     urgency: Urgency,
 ) -> Result<Inquiry, (&'a Gateway, GatewayError)> {
     let known = |state| Inquiry {
@@ -157,24 +158,33 @@ async fn inquire<'a>(
         state,
         report: None,
     };
-    match stored.state {
-        _ if order.claimed_payment() == Some(stored.transaction_id) => (),
+    let gateway = context.gateways.get(&stored.gateway);
+    let is_again = match stored.state {
+        _ if order.claimed_payment() == Some(stored.transaction_id) => false,
         // The gateway has told a debit on it: it must be asked whether it is closed after all.
-        StoredState::Closed if stored.debited_at_ms.is_some() => (),
-        StoredState::Closed => return Ok(known(TransactionState::Closed)),
+        StoredState::Closed if stored.debited_at_ms.is_some() => false,
+        StoredState::Closed => {
+            let terms = gateway.map(Gateway::terms);
+            if !terms.is_some_and(|terms| is_asked_again(order, &terms, stored, of_order, asked_at_ms)) {
+                return Ok(known(TransactionState::Closed));
+            }
+            true
+        }
         StoredState::Reversed => {
             let success_transaction_id = stored.success_transaction_id;
             return Ok(known(TransactionState::Reversed { success_transaction_id }));
         }
-        StoredState::Open | StoredState::Debited => (),
-    }
-    let Some(gateway) = context.gateways.get(&stored.gateway) else {
+        StoredState::Open | StoredState::Debited => false,
+    };
+    let Some(gateway) = gateway else {
         // Its customer has chosen another account since, whose word must not wait for this one.
         return Ok(known(TransactionState::Open));
     };
     let others: Vec<&StoredTransaction> = stored.others(of_order).collect();
     match gateway.inquire(stored, &others, urgency).await {
+        Ok(report) if is_again => Ok(Inquiry { report: Some(report.clone()), ..known(again::meaning(&report.state)) }),
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
+        Err(error) if is_again && !is_worth_repeating(order, &error) => Ok(known(TransactionState::Closed)),
         // The gateway does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
         Err(error) => Err((gateway, error)),

@@ -52,6 +52,7 @@ impl From<LedgerLine> for BookLine {
                 account: line.account,
                 store_id: None,
                 amount: line.amount,
+                unpaid_payment_id: None,
                 state,
             },
             debits: line.debits,

@@ -196,6 +196,7 @@ async fn an_inquiry_reports_the_transaction_it_asked_about() {
         account: "12345".to_owned(),
         store_id: Some("1234".to_owned()),
         amount: 5_000_000,
+        unpaid_payment_id: None,
         state: TransactionState::Open,
     };
     assert_eq!(report, expected);

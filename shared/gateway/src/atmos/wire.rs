@@ -140,6 +140,7 @@ pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<Transacti
         account: found.get("account").text().ok_or_else(|| unknown("no account"))?,
         store_id: found.object("store").get("id").text().or_else(|| found.get("store_id").text()),
         amount: found.get("amount").integer().ok_or_else(|| unknown("no amount"))?,
+        unpaid_payment_id: None,
         state: state(code == CLOSED, &found)?,
     })
 }

@@ -33,14 +33,15 @@ fn has_failed(attempt: &StoredTransaction) -> bool {
 fn may_have_paid(attempt: &StoredTransaction) -> bool {
     attempt.success_transaction_id.is_none()
         && match attempt.state {
-            StoredState::Open => true,
-            StoredState::Closed => attempt.debited_at_ms.is_some(),
+            StoredState::Open | StoredState::Closed => true,
             StoredState::Debited | StoredState::Reversed => false,
         }
 }
 
-/// Orders the attempts of an order; the lowest is taken for the one that paid. No failure of it was told; its debit was; it
-/// is the newest, which is the one that we allowed last.
-fn likelihood(attempt: &StoredTransaction) -> (bool, bool, Reverse<TransactionId>) {
-    (attempt.closed_at_ms.is_some(), attempt.debited_at_ms.is_none(), Reverse(attempt.transaction_id))
+/// Orders the attempts of an order; the lowest is taken for the one that paid. It is not closed without a debit that was
+/// told; no failure of it was told; its debit was; it is the newest, which is the one that we allowed last.
+fn likelihood(attempt: &StoredTransaction) -> (bool, bool, bool, Reverse<TransactionId>) {
+    let is_told = attempt.debited_at_ms.is_some();
+    let is_put_aside = attempt.state == StoredState::Closed && !is_told;
+    (is_put_aside, attempt.closed_at_ms.is_some(), !is_told, Reverse(attempt.transaction_id))
 }

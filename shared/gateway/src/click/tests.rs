@@ -87,6 +87,7 @@ async fn an_attempt_is_asked_about_by_its_order_and_the_day_in_tashkent() {
         account: "197".to_owned(),
         store_id: None,
         amount: 100_000,
+        unpaid_payment_id: None,
         state: debited(),
     };
     assert_eq!(report, expected);
@@ -103,6 +104,65 @@ async fn a_known_payment_is_asked_about_by_its_number() {
 
     assert_eq!(click(&server).inquire(&known, &[], Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(STATUS).len(), 1);
+}
+
+/// It is kept of a payment that failed, too, and the attempt may have been paid by another one since.
+#[tokio::test]
+async fn an_attempt_whose_payment_failed_is_asked_about_by_its_number_and_by_its_order() {
+    let first = inquiry_report(&attempt(), found(-5_017)).await;
+    assert_eq!((first.state, first.unpaid_payment_id), (TransactionState::Closed, Some(TransactionId(555))));
+    let paid = inquiry_report(&attempt(), found(2)).await;
+    assert_eq!((paid.state, paid.unpaid_payment_id), (debited(), None));
+    let none = inquiry_report(&attempt(), status(404)).await;
+    assert_eq!(none.unpaid_payment_id, None);
+
+    let known =
+        StoredTransaction { state: StoredState::Closed, success_transaction_id: Some(TransactionId(555)), ..attempt() };
+    let by_order = |payment_id: i64, payment_status: i64| {
+        ok(&json!({"error_code": 0, "payment_id": payment_id, "payment_status": payment_status}))
+    };
+    let another = TransactionState::Debited { success_transaction_id: TransactionId(556) };
+    for (of_order, expected, id) in [
+        (by_order(555, -5_017), TransactionState::Closed, Some(TransactionId(555))),
+        (status(404), TransactionState::Closed, Some(TransactionId(555))),
+        (by_order(556, 2), another, None),
+    ] {
+        let server = server(move |request| if request.path == STATUS { found(-5_017) } else { of_order.clone() }).await;
+        let report = click(&server).inquire(&known, &[], Urgency::Later).await.unwrap();
+        assert_eq!((report.state, report.unpaid_payment_id), (expected, id));
+        assert_eq!((server.requests(STATUS).len(), server.requests(BY_ORDER).len()), (1, 1));
+    }
+    let server = server(|request| if request.path == STATUS { found(2) } else { status(404) }).await;
+    assert_eq!(click(&server).inquire(&known, &[], Urgency::Later).await.unwrap().state, debited());
+    assert!(server.requests(BY_ORDER).is_empty());
+}
+
+async fn inquiry_report(attempt: &StoredTransaction, reply: Reply) -> TransactionReport {
+    let server = server(move |_| reply.clone()).await;
+    click(&server).inquire(attempt, &[], Urgency::Now).await.unwrap()
+}
+
+/// A late debit of a closed attempt that no other attempt can have made; and one attempt alone gets it.
+#[tokio::test]
+async fn a_payment_is_a_closed_attempts_only_where_no_other_may_have_made_it() {
+    let made_ms = now_ms() - 7_200_000;
+    let closed = StoredTransaction { state: StoredState::Closed, created_at_ms: made_ms, ..attempt() };
+    let newer = StoredTransaction { transaction_id: TransactionId(779), ..closed.clone() };
+    let open = StoredTransaction { state: StoredState::Open, ..newer.clone() };
+    let told = StoredTransaction { debited_at_ms: Some(made_ms), closed_at_ms: Some(made_ms), ..newer.clone() };
+    let paid = StoredTransaction {
+        state: StoredState::Debited,
+        success_transaction_id: Some(TransactionId(556)),
+        ..newer.clone()
+    };
+
+    assert_eq!(answered_beside(&newer, &closed, found(2)).await, debited());
+    assert_eq!(answered_beside(&closed, &newer, found(2)).await, TransactionState::Closed);
+    for other in [&open, &told] {
+        assert_eq!(answered_beside(other, &closed, found(2)).await, debited());
+        assert_eq!(answered_beside(&closed, other, found(2)).await, TransactionState::Closed);
+    }
+    assert_eq!(answered_beside(&closed, &paid, found(2)).await, debited(), "the order was paid twice");
 }
 
 /// Click's example shows the order in the place of the status.

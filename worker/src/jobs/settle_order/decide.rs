@@ -24,7 +24,7 @@ pub(super) struct Inquiry {
     pub(super) is_accepted: bool,
     /// Whether the gateway itself told that it failed, or that its money goes back.
     pub(super) end_is_told: bool,
-    /// Whether the permanent id of its debit is kept already; a refund needs it.
+    /// Whether the permanent id of its payment is kept already; a refund needs it.
     pub(super) has_permanent_id: bool,
     pub(super) state: TransactionState,
     /// The gateway's answer; `None` where it was not asked, or knows no such transaction.
@@ -313,7 +313,9 @@ pub(super) fn worth_keeping(
         .iter()
         .filter_map(|inquiry| {
             let (state, success_transaction_id) = match &inquiry.state {
-                TransactionState::Closed => (StoredState::Closed, None),
+                TransactionState::Closed => {
+                    (StoredState::Closed, inquiry.report.as_ref().and_then(|report| report.unpaid_payment_id))
+                }
                 TransactionState::Debited { success_transaction_id } => {
                     (StoredState::Debited, Some(*success_transaction_id))
                 }

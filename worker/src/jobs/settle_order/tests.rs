@@ -67,6 +67,7 @@ fn inquiry(transaction_id: TransactionId, state: TransactionState) -> Inquiry {
         account: "1".into(),
         store_id: Some("1234".into()),
         amount: 5_000,
+        unpaid_payment_id: None,
         state: state.clone(),
     };
     Inquiry {
@@ -646,6 +647,7 @@ prop_compose! {
             account: account.into(),
             store_id: store_id.map(str::to_owned),
             amount,
+            unpaid_payment_id: None,
             state: state.clone(),
         };
         // Money is seen only by asking.

@@ -45,6 +45,7 @@ fn a_real_draft_is_open() {
         account: "333".to_owned(),
         store_id: Some("417".to_owned()),
         amount: 10_200,
+        unpaid_payment_id: None,
         state: TransactionState::Open,
     };
 
