@@ -81,7 +81,7 @@ pub async fn begin(
     };
     // After an error the commit may have succeeded all the same.
     if begun.is_ok() {
-        waiting.is_answered();
+        waiting.answered();
     }
     begun
 }

@@ -108,7 +108,7 @@ impl WaitingCaller {
     }
 
     /// The caller has its answer.
-    pub(super) fn is_answered(self) {
+    pub(super) fn answered(self) {
         *self.presence.state.lock() = PresenceState::Gone;
     }
 }
