@@ -96,7 +96,7 @@ type DifferencesByOrder = BTreeMap<OrderId, Vec<Difference>>;
 
 impl<'a> Audit<'a> {
     fn new(store: &'a Store, words: Vec<GatewayWord>, progress: &'a AuditProgress, arguments: &AuditArguments) -> Self {
-        let asked = |word: &GatewayWord| AskedAccount { gateway: word.identity().to_string(), word: word.asked_by() };
+        let asked = |word: &GatewayWord| AskedAccount { gateway: word.identity().to_string(), word: word.source() };
         let audited = Audited::of(words.iter().map(asked).collect());
         Audit {
             store,

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::gateways::{ACCOUNTS, act};
+use super::gateways::{ACCOUNTS, act, assert_paymes_book_agrees};
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::doors::HttpAnswer;
 use crate::support::wait::{PATIENCE, wait_until};
@@ -52,6 +52,7 @@ async fn a_customer_chooses_payme_and_pays(kind: Kind) {
     assert_eq!(order["payment_type"], "payme");
     assert_eq!(app.history(id).await.times_entered("paid"), 1);
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
+    assert_paymes_book_agrees(&app, &page, &[id]).await;
 }
 
 /// Shows: MONEY-25

@@ -55,6 +55,25 @@ pub(crate) async fn act(page: &str, path: &str, body: &Value) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// An audit cannot ask Payme: it compares these orders with what Payme told us. So here they are compared with the sandbox's
+/// own book, which tells how often it took money, and how often it gave money back.
+pub(crate) async fn assert_paymes_book_agrees(app: &TestApp, page: &str, orders: &[i64]) {
+    let receipts = look(page, "/payme/_sim/ledger").await;
+    let receipts = receipts["receipts"].as_array().unwrap_or_else(|| panic!("{receipts}"));
+    for id in orders {
+        let of_order = receipts.iter().filter(|receipt| receipt["account"] == id.to_string());
+        let counted = of_order.fold((0, 0), |(debits, returns), receipt| {
+            (debits + receipt["debits"].as_u64().unwrap(), returns + receipt["returns"].as_u64().unwrap())
+        });
+        let expected = match app.status(*id).await.as_str() {
+            "paid" => (1, 0),
+            "refunded" => (1, 1),
+            _ => (0, 0),
+        };
+        assert_eq!(counted, expected, "order {id} and the debits and returns of {receipts:#?}");
+    }
+}
+
 async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
     let app = TestApp::start(kind).await;
     let (of_payme, payme_page) = order_of(&app, "payme").await;
@@ -72,7 +91,16 @@ async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
         assert_eq!(history.times_entered("confirming"), 1, "{id}");
         assert_eq!(history.times_entered("paid"), 1, "{id}");
     }
-    assert_eq!(app.run(&["audit"]).await.code, Some(0));
+    let audit = app.run(&["audit"]).await;
+    assert_eq!(audit.code, Some(0), "{audit:?}");
+    for account in [
+        "sandbox:1234, asked by its ledger",
+        "sandbox-click:22222, asked by its inquiries",
+        "sandbox-payme:64a1f0c2b7e8d9034f5a6b7c, not asked: known by its calls to us",
+    ] {
+        assert!(audit.said.contains(account), "{account}: {}", audit.said);
+    }
+    assert_paymes_book_agrees(&app, &payme_page, &[of_payme]).await;
 
     // Payme gives money back in its cabinet alone, and says so by its call.
     let refused = app.refund(of_payme, "of-payme", &json!({ "reason": "the tea was cold" })).await;
@@ -91,6 +119,7 @@ async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
         assert!(shown.contains(&own), "{own}: {shown}");
     }
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
+    assert_paymes_book_agrees(&app, &payme_page, &[of_payme]).await;
 }
 
 /// Click does not say how a payment looks that was given back. The refund whose answer is on its way will know.

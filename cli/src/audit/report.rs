@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use audit::{Difference, Kind, Severity};
 use serde::Serialize;
 
+use super::word::WordSource;
 use crate::output::{lines, short, table};
 
 /// The most information that is listed for people; more is only counted.
@@ -13,21 +14,21 @@ const LISTED: usize = 20;
 /// The longest sentence of a table.
 const SAYS_CHARACTERS: usize = 160;
 
-/// One gateway account that was asked.
+/// One gateway account whose word was compared.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct AskedAccount {
     /// Its identity.
     pub(super) gateway: String,
-    /// Whether by the gateway's `ledger`, or by its answers one by one, `inquiries`.
-    pub(super) word: &'static str,
+    /// Where its word comes from.
+    pub(super) word: WordSource,
 }
 
 /// How much was compared.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Audited {
-    /// The gateway accounts that were asked, separated by commas.
+    /// The gateway accounts whose word was compared, separated by commas.
     gateway: String,
-    /// Whether by the gateways' `ledger`, or by their answers one by one, `inquiries`; both where the accounts differ.
+    /// Where their words come from ([`WordSource`]), separated by commas where the accounts differ.
     word: String,
     /// The accounts one by one.
     accounts: Vec<AskedAccount>,
@@ -45,7 +46,7 @@ impl Audited {
     /// Nothing yet, of these accounts.
     pub(super) fn of(accounts: Vec<AskedAccount>) -> Self {
         let gateways: Vec<&str> = accounts.iter().map(|asked| asked.gateway.as_str()).collect();
-        let words: BTreeSet<&str> = accounts.iter().map(|asked| asked.word).collect();
+        let words: BTreeSet<&str> = accounts.iter().map(|asked| asked.word.as_str()).collect();
         let (gateway, word) = (gateways.join(", "), words.into_iter().collect::<Vec<_>>().join(", "));
         Audited { gateway, word, accounts, ..Audited::default() }
     }
@@ -119,7 +120,7 @@ impl AuditReport {
     /// The text for people.
     pub(super) fn text(&self) -> String {
         let Audited { accounts, orders, transactions, debits, callbacks, jobs, .. } = &self.audited;
-        let accounts = accounts.iter().map(|AskedAccount { gateway, word }| format!("{gateway}, asked by its {word}"));
+        let accounts = accounts.iter().map(|AskedAccount { gateway, word }| format!("{gateway}, {}", word.told()));
         let mut text = format!(
             "gateway      {}\n\
              compared     {orders} orders, {transactions} transactions, {debits} debits, {callbacks} allowed callbacks, \

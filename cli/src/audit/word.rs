@@ -1,4 +1,5 @@
-//! The gateway's word: its whole ledger where it shows one, else one inquiry per transaction of ours.
+//! The gateway's word: its whole ledger where it shows one, else one inquiry per transaction of ours; of a gateway that only
+//! tells, what its calls told us.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use anyhow::anyhow;
 use audit::Word;
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
+use domain::terms::OutcomeSource;
 use domain::transaction::{BookLine, StoredTransaction, TransactionReport};
 use gateway::coordination::{Obstacle, Urgency};
 use gateway::{Gateway, GatewayError};
+use serde::Serialize;
 use telemetry::causes;
 use tokio::task::JoinSet;
 
@@ -24,6 +27,38 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1
 
 /// After so many transactions in a row without an answer the gateway itself is in trouble, and the audit ends.
 const SILENT_IN_A_ROW: usize = 8;
+
+/// Where the gateway's word comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WordSource {
+    /// The gateway's own list of all its transactions.
+    Ledger,
+    /// Its answers about each transaction of ours.
+    Inquiries,
+    /// Its calls to us, as our rows keep them. So the audit cannot find money of which it did not tell us.
+    Calls,
+}
+
+impl WordSource {
+    /// Its name in a document for machines.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            WordSource::Ledger => "ledger",
+            WordSource::Inquiries => "inquiries",
+            WordSource::Calls => "calls",
+        }
+    }
+
+    /// How it is told to people, after the account's name.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            WordSource::Ledger => "asked by its ledger",
+            WordSource::Inquiries => "asked by its inquiries",
+            WordSource::Calls => "not asked: known by its calls to us",
+        }
+    }
+}
 
 /// One gateway account as an audit asks it.
 pub(super) struct GatewayWord {
@@ -58,9 +93,13 @@ impl GatewayWord {
         self.ledger.is_some()
     }
 
-    /// What it is asked by: `ledger` or `inquiries`.
-    pub(super) fn asked_by(&self) -> &'static str {
-        if self.is_ledger() { "ledger" } else { "inquiries" }
+    /// Where it comes from.
+    pub(super) fn source(&self) -> WordSource {
+        match self.gateway.terms().outcome {
+            _ if self.is_ledger() => WordSource::Ledger,
+            OutcomeSource::Asked => WordSource::Inquiries,
+            OutcomeSource::Told => WordSource::Calls,
+        }
     }
 
     /// Reads the ledger again. Inquiries are always new.
