@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 use crate::support::walked_calls::{Seen, Walk};
 
 on_every_database! {
@@ -49,6 +50,8 @@ on_every_database! {
     a_call_by_another_http_method_is_an_error_with_http_200
     a_stranger_is_refused_by_address_where_the_list_counts
     a_database_that_hangs_is_a_system_error_and_the_repeat_is_answered
+    a_call_that_the_database_refused_writes_nothing_afterwards_either
+    a_call_that_is_written_after_its_error_is_the_one_that_its_repeat_is_answered_from
     a_payment_told_while_no_worker_lives_is_paid_after_their_start
 }
 
@@ -743,6 +746,59 @@ async fn a_database_that_hangs_is_a_system_error_and_the_repeat_is_answered(f: F
     let repeated = eventually_positive(&webhook, &at, time).await;
     assert_eq!(webhook.create_at(&at, time).await, repeated);
     assert_eq!(webhook.rows(&order).await.len(), 1);
+}
+
+/// Payme is told that its call was not carried out. The call waits for the lock of the database longer than its caller does,
+/// so whether it is written is only known once it has ended.
+async fn a_call_that_the_database_refused_writes_nothing_afterwards_either(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let at = Place::of(&order, 1);
+    let wrong_amount = Place { amount: json!(1), ..Place::of(&order, 2) };
+    let held = webhook.f.hold_writes().await;
+    let refused = webhook.create(&at).await;
+    // The second call of the order comes to its turn when the first one has ended.
+    let behind = webhook.create(&wrong_amount).await;
+    drop(held);
+
+    let after = wait_until("the database to be free", PATIENCE, async || {
+        Some(webhook.create(&wrong_amount).await).filter(|answer| answer.code() != Some(-32_400))
+    })
+    .await;
+
+    assert_eq!([refused.code(), behind.code()], [Some(-32_400); 2]);
+    assert_eq!(after.code(), Some(-31_001));
+    assert_eq!(webhook.rows(&order).await, []);
+    let order = webhook.f.find(&order).await;
+    assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
+}
+
+/// The database is free again before the call has given up: what it then writes is what its repeat is answered with.
+async fn a_call_that_is_written_after_its_error_is_the_one_that_its_repeat_is_answered_from(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let at = Place::of(&order, 1);
+    let time = webhook.f.store.now_ms() - 500;
+    let wrong_amount = Place { amount: json!(1), ..Place::of(&order, 2) };
+    let held = webhook.f.hold_writes().await;
+    let refused = webhook.create_at(&at, time).await;
+    drop(held);
+    wait_until("the database to be free", PATIENCE, async || {
+        (webhook.create(&wrong_amount).await.code() != Some(-32_400)).then_some(())
+    })
+    .await;
+
+    let written = webhook.rows(&order).await;
+    let repeated = webhook.create_at(&at, time).await;
+
+    assert_eq!((refused.status, refused.code()), (StatusCode::OK, Some(-32_400)));
+    let rows = webhook.rows(&order).await;
+    assert_eq!(rows.len(), 1);
+    assert!(written.is_empty() || written == rows, "{written:?}");
+    assert_eq!(repeated.result()["transaction"], rows[0].transaction_id.to_string());
+    assert_eq!(repeated.result()["create_time"], rows[0].created_at_ms);
+    assert_eq!(webhook.f.find(&order).await.allowed_transaction_id, Some(rows[0].transaction_id));
+    assert_eq!(webhook.f.history(&order).await.len(), 2, "made, and held once");
 }
 
 /// The lock of a connection that was dropped may last for a moment.
