@@ -135,6 +135,10 @@ pub fn order_named(account: &str) -> Option<OrderId> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use domain::terms::{LinkOrigin, RefundWay};
+
     use super::*;
 
     #[test]
@@ -145,5 +149,31 @@ mod tests {
         {
             assert_eq!(order_named(account), None, "{account:?}");
         }
+    }
+
+    fn account(timeout_code: Option<i64>) -> CalledAccount {
+        let terms = Terms {
+            link: LinkOrigin::Local,
+            outcome: OutcomeSource::Told,
+            debit_within: Duration::from_millis(43_200_000),
+            closed_believed_after: Duration::ZERO,
+            refunds: RefundWay::Cabinet,
+        };
+        CalledAccount { gateway: GatewayIdentity("payme:a".into()), terms, timeout_code, unheard_code: None }
+    }
+
+    /// Payme documents 43,200,000 ms from its own time of creation.
+    #[test]
+    fn a_transaction_of_exactly_twelve_hours_still_counts_and_one_of_a_millisecond_more_does_not() {
+        let began_ms = 1_399_114_284_039;
+        let is_timed_out = |age_ms: i64| account(Some(4)).is_timed_out(Some(began_ms), began_ms + age_ms);
+
+        assert!(!is_timed_out(43_199_999));
+        assert!(!is_timed_out(43_200_000));
+        assert!(is_timed_out(43_200_001));
+        // The gateway's clock is ahead.
+        assert!(!is_timed_out(-60_000));
+        assert!(!account(Some(4)).is_timed_out(None, began_ms), "its time is not known");
+        assert!(!account(None).is_timed_out(Some(began_ms), i64::MAX), "its transactions do not end by themselves");
     }
 }
