@@ -39,8 +39,8 @@ pub const MAX_API_KEYS: usize = 100;
 /// A name has one key, and a second one while the key is being changed.
 const KEYS_PER_NAME: usize = 2;
 
-/// Parses `name:key,name2:key2`, the keys of this shop. Error texts name entries by their number, because a "name" may be a key without its
-/// name. All faults are reported at once.
+/// Parses `name:key,name2:key2`, the keys of this shop. Error texts name entries by their number, because a "name" may be a key
+/// without its name. All faults are reported at once.
 pub(crate) fn api_keys(text: &str, shop: &ShopName, strength: KeyStrength) -> Result<Vec<ApiKey>, String> {
     let (mut keys, mut faults) = (Vec::new(), Vec::new());
     for (index, entry) in text.split(',').map(str::trim).enumerate() {

@@ -226,7 +226,7 @@ mod tests {
             assert!(message.contains(&format!("tasdiq up (process {}", std::process::id())), "{message}");
             assert!(message.contains("set DATABASE_URL") && !message.contains("TASDIQ_DATA_DIR"), "{message}");
         }
-        assert!(refusal(&embedded).contains("set TASDIQ_DATA_DIR"), "nobody has set DATABASE_URL here");
+        assert!(refusal(&embedded).contains("set TASDIQ_DATA_DIR"), "DATABASE_URL is not set here");
         drop(held);
         assert!(lock_database(&embedded).unwrap().is_some());
     }

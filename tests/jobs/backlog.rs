@@ -23,7 +23,7 @@ pub(crate) struct Rates {
 /// Works off this many small backlogs one after the other, half of them before the large one and half after it.
 pub(crate) async fn measure(behind: Behind, slots: usize, large: u64, small_ones: u64) -> Rates {
     let mut installation = Installation::start(behind, slots).await;
-    installation.drain(SMALL).await; // nobody's first jobs count
+    installation.drain(SMALL).await; // the first jobs of a process do not count
     let mut small = Drained::default();
     for _ in 0..small_ones / 2 {
         small.add(installation.drain(SMALL).await);

@@ -1,4 +1,5 @@
-//! An installation to which nothing is given has an account of each gateway: links, payments and refunds, each in the gateway's own way.
+//! An installation to which nothing is given has an account of each gateway: links, payments and refunds, each in the gateway's
+//! own way.
 
 use serde_json::{Value, json};
 

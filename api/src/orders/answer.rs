@@ -17,7 +17,8 @@ use crate::or_null::OrNull;
 pub(crate) struct CreatedOrder {
     /// The order's number.
     order_id: i64,
-    /// The page where the customer pays, or chooses how to pay; once the order can no longer be paid, a page of ours that shows its status.
+    /// The page where the customer pays, or chooses how to pay; once the order can no longer be paid, a page of ours that shows
+    /// its status.
     payment_url: String,
     /// How the customer pays; `null` until the customer has chosen it on the page at `payment_url`.
     payment_type: OrNull<String>,

@@ -33,7 +33,7 @@ const BASE: &str = "https://partner.atmos.uz";
 const CHECKOUT: &str = "https://checkout.pays.uz";
 const TEST_CHECKOUT: &str = "https://test-checkout.pays.uz";
 
-/// The sandbox's settings, which are the defaults and which everybody knows.
+/// The sandbox's settings, which are the defaults and are published.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) atmos: AtmosSettings,
@@ -163,13 +163,13 @@ fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings, publishe
     if atmos.consumer_secret == published.consumer_secret {
         env.fault(
             "ATMOS_CONSUMER_SECRET",
-            "is the sandbox's, which everybody knows; set the one of your store, or ATMOS_CONSUMER_KEY to sandbox-key",
+            "is the sandbox's, which is published; set the one of your store, or ATMOS_CONSUMER_KEY to sandbox-key",
         );
     }
     if atmos.api_keys.iter().any(|key| published.api_keys.contains(key)) {
         env.fault(
             "ATMOS_API_KEY",
-            "is the sandbox's, with which everybody can sign callbacks; set the one of your store, or \
+            "is the sandbox's, which is published, so that any sender can sign callbacks; set the one of your store, or \
              ATMOS_CONSUMER_KEY to sandbox-key",
         );
     }

@@ -76,7 +76,7 @@ pub(super) fn payme(
         payme.checkout_url = url;
     }
     if payme.keys.iter().any(|key| is_sandbox_key(key.expose())) {
-        env.fault("PAYME_KEY", "holds the sandbox's key, which everybody knows, beside another one; take it away");
+        env.fault("PAYME_KEY", "holds the sandbox's key, which is published, beside another one; take it away");
     }
     if payme.checkout_url.scheme() == "http" && !is_loopback(&payme.checkout_url) {
         env.fault("PAYME_CHECKOUT_URL", "is http, so payments would travel in clear text; use https");

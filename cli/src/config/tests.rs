@@ -138,7 +138,7 @@ fn the_full_set_of_the_real_gateway_starts_no_sandbox() {
     assert_eq!(config.atmos.base_url.as_str(), "https://partner.atmos.uz/");
     assert_eq!(config.atmos.checkout_url.as_str(), "https://checkout.pays.uz/");
     assert_eq!(config.atmos.rate, Some(GatewayRate { per_second: 20, burst: 40 }));
-    assert!(config.warnings[0].contains("TASDIQ_PUBLIC_URL"), "nobody reaches loopback");
+    assert!(config.warnings[0].contains("TASDIQ_PUBLIC_URL"), "no other machine reaches loopback");
 }
 
 /// Merchants move between hosts; whose money it is does not change with them.
@@ -177,7 +177,7 @@ const UNSIGNED: [(&str, &[Option<&str>]); 3] = [
     ("`ATMOS_API_KEY` has an empty second key", &[Some("key,")]),
 ];
 
-/// With such a key everybody could sign.
+/// With such a key any sender could sign.
 #[test]
 fn without_a_key_that_signs_callbacks_nothing_starts() {
     for key in UNSIGNED.iter().flat_map(|(_, keys)| *keys) {

@@ -24,7 +24,7 @@ use super::words::{PayerLanguage, PayerWords};
 use crate::answers::broken;
 use crate::state::BODY_BYTES;
 
-/// A longer wait for the return is a wish of somebody who wants the payer to stay.
+/// A link may ask for a longer wait. Its payer shall not stay on the page for days.
 const LONGEST_RETURN_SECONDS: u64 = 3_600;
 
 /// The checkout page in each of its steps.

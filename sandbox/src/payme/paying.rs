@@ -328,7 +328,7 @@ impl PaymeSandbox {
             } else if waits() {
                 let _lock = entry.lock().await;
                 if let Err(cause) = payme.ledger.record(&entry, moved(ReceiptState::Suspended)).await {
-                    error!(error = %cause, "the ledger failed a receipt that nobody answers for");
+                    error!(error = %cause, "the ledger failed a receipt that has no answer");
                 }
             }
         });

@@ -70,7 +70,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         Err(done) => return Ok(done),
     };
 
-    proof::check_all(context, lease, &woken_by).await;
+    proof::check_all(context, lease, &order, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
     for answer in

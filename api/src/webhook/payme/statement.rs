@@ -32,7 +32,7 @@ struct SentStatement {
 }
 
 /// The body with all transactions that Payme created within these times. Its first page is read before it begins; if a later one
-/// cannot be read, the body breaks off, which nobody takes for a whole one.
+/// cannot be read, the body breaks off, and is no whole JSON.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer for the first page.

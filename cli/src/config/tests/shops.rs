@@ -119,7 +119,7 @@ payme_key = { file = "hunter2.missing" }
         "tasdiq.toml:10: shops.tea.atmos.atmos_store_id is not written as the gateway gives it: 1 to 20 letters, digits, - or _",
         "tasdiq.toml:7: shops.tea.atmos.atmos_api_key is missing; the account needs all of atmos_consumer_key, \
          atmos_consumer_secret, atmos_store_id and atmos_api_key",
-        "tasdiq.toml:9: shops.tea.atmos.atmos_consumer_secret is the sandbox's, which everybody knows; set the one of your \
+        "tasdiq.toml:9: shops.tea.atmos.atmos_consumer_secret is the sandbox's, which is published; set the one of your \
          store, or atmos_consumer_key to sandbox-key",
         "tasdiq.toml:11: shops.tea.atmos.atmos_base_url is http, so credentials and payments would travel in clear text; use \
          https",

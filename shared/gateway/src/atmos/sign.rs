@@ -32,7 +32,7 @@ pub(super) fn signature(algorithm: SignAlgorithm, words: SignedWords<'_>, key: &
 }
 
 /// Whether `claimed` is the signature by one of `keys`; its hex digits may be upper case. An empty key is
-/// not used, because everyone knows it.
+/// not used: it is no secret.
 pub(super) fn fits(algorithm: SignAlgorithm, words: SignedWords<'_>, keys: &[Secret], claimed: &str) -> bool {
     let claimed = claimed.to_ascii_lowercase();
     // Every key is tried, so that the time does not show which one it was.

@@ -8,7 +8,7 @@ use domain::transaction::{StoredState, StoredTransaction};
 /// Whether the payment that Click shows for the order is, or may be, that of another attempt than `attempt`.
 ///
 /// A payment whose number another row has is that attempt's. A new one is given to one attempt alone: to count it twice
-/// would be a second payment that nobody made, and to give the second one back would return the only one. A failure is not
+/// would be a second payment that was never made, and to give the second one back would return the only one. A failure is not
 /// taken for this attempt's where it can be that of one that has failed before.
 pub(super) fn may_be_of_another(
     attempt: &StoredTransaction,

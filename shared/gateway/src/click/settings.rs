@@ -138,7 +138,7 @@ fn secret_keys(text: &str) -> Result<Vec<Secret>, String> {
     let keys = callback_keys(text)?;
     // A published key beside a real one would sign calls about real payments.
     match keys.len() > 1 && keys.contains(&Secret::new(SANDBOX_SECRET)) {
-        true => Err("holds the sandbox's key, which everybody knows, beside another one; take it away".to_owned()),
+        true => Err("holds the sandbox's key, which is published, beside another one; take it away".to_owned()),
         false => Ok(keys),
     }
 }

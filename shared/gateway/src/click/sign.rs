@@ -36,8 +36,8 @@ pub(super) fn signature(fields: SignedFields<'_>, key: &Secret) -> String {
     hex::encode(Md5::digest(text.concat()))
 }
 
-/// Whether `claimed` is the signature by one of `keys`; its hex digits may be upper case. An empty key is not used, because
-/// everyone knows it.
+/// Whether `claimed` is the signature by one of `keys`; its hex digits may be upper case. An empty key is not used: it
+/// is no secret.
 pub(super) fn fits(fields: SignedFields<'_>, keys: &[Secret], claimed: &str) -> bool {
     let claimed = claimed.to_ascii_lowercase();
     // Every key is tried, so that the time does not show which one it was.

@@ -219,7 +219,7 @@ async fn a_debit_that_is_under_way_again_is_asked_about_again() {
     }
 }
 
-/// Whoever has a captured Complete can alter its `error`, which is not signed.
+/// A sender that has a captured Complete can alter its `error`, which is not signed.
 #[tokio::test]
 async fn a_debit_that_was_told_is_not_paid_while_click_shows_less_than_zero() {
     let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..attempt() };
@@ -292,7 +292,7 @@ async fn answered_beside(attempt: &StoredTransaction, other: &StoredTransaction,
     click(&server).inquire(attempt, &[other], Urgency::Now).await.unwrap().state
 }
 
-/// To count it twice would be a second payment that nobody made, and its return would take the only one back.
+/// To count it twice would be a second payment that was never made, and its return would take the only one back.
 #[tokio::test]
 async fn a_payment_of_an_order_is_one_attempts_alone() {
     let made_ms = now_ms() - 60_000;

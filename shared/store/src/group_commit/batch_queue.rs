@@ -1,5 +1,5 @@
-//! What forms batches, and the members that wait for one. Each gateway account has a queue of its own, and in it the members of one row have
-//! their turns.
+//! The queues that form batches, and the members that wait for one. Each gateway account has a queue of its own, and in it the
+//! members of one row have their turns.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;

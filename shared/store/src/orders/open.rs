@@ -37,7 +37,8 @@ const OPEN_ELSEWHERE: Statement = Statement {
         order by id limit 100",
 };
 
-/// Open orders of gateway accounts other than `ours`; an order whose customer has not chosen yet is of none. This process does not ask about them until it has their accounts.
+/// Open orders of gateway accounts other than `ours`; an order whose customer has not chosen yet is of none. This process does
+/// not ask about them until it has their accounts.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

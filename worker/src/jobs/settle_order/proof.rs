@@ -2,7 +2,7 @@
 
 use domain::id::CallbackId;
 use domain::job::Lease;
-use domain::order::{GatewayIdentity, PaymentType};
+use domain::order::{GatewayIdentity, Order, PaymentType};
 use domain::transaction::CallbackFault;
 use futures_util::future::try_join_all;
 use gateway::Gateways;
@@ -28,9 +28,9 @@ pub(super) async fn read(store: &Store, woken_by: &[i64]) -> Result<Vec<Woke>, S
     try_join_all(woken_by.iter().map(|id| one(CallbackId(*id)))).await
 }
 
-/// Checks the callbacks that woke an inquiry. Once an invalid one was logged, the list is emptied: an inquiry that is
+/// Checks the callbacks that woke the order's inquiry. Once an invalid one was logged, the list is emptied: an inquiry that is
 /// tried again for days must not log it each time.
-pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: &[Woke]) {
+pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, order: &Order, woken_by: &[Woke]) {
     let mut all_prove = true;
     for woke in woken_by {
         all_prove &= match woke {
@@ -38,7 +38,9 @@ pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: 
             Ok(Some(callback)) => check_again(context, callback),
             Err((id, trouble)) => {
                 warn!(callback.id = %id, error = %trouble, "callback {id} cannot be read and is not checked: {trouble}");
-                metrics::count_unproven_callback(PaymentType::Atmos);
+                // Its row does not say which gateway sent it: as a rule the order's own.
+                let payment_type = order.account.as_ref().map_or(PaymentType::Atmos, |account| account.payment_type);
+                metrics::count_unproven_callback(payment_type);
                 false
             }
         };

@@ -207,7 +207,7 @@ fn a_digit_slid_from_order_to_amount_is_read_as_it_stands() {
     assert_eq!((call.account.as_str(), call.amount), ("7", Some(1_100_000)));
 }
 
-/// No signature covers `error`, so whoever has one call could otherwise make a new row with each number.
+/// No signature covers `error`, so a sender that has one call could otherwise make a new row with each number.
 #[test]
 fn a_call_with_another_error_of_the_same_meaning_is_the_same_question() {
     let question =
