@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ApiContext, ApiSettings, CallbackAddresses};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken};
 use domain::order::{NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
@@ -13,10 +15,13 @@ use domain::secret::Secret;
 use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use gateway::callback_addresses::AddressCheck;
 use gateway::click::{ClickGateway, ClickSettings};
 use gateway::coordination::{CoordinatedAccount, Coordination};
+use gateway::payme::{PaymeGateway, PaymeSettings};
 use gateway::{Gateway, Gateways};
 use poem::endpoint::BoxEndpoint;
 use poem::http::StatusCode;
@@ -49,6 +54,7 @@ on_every_database! {
     the_address_of_a_shop_takes_the_calls_of_its_own_service_alone
     a_database_that_hangs_is_told_as_clicks_table_says
     an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise
+    a_service_all_of_whose_places_are_taken_takes_none_of_another_account
 }
 
 const KEY: &str = "the-secret-key-of-the-service";
@@ -102,13 +108,16 @@ impl Webhook {
             branch,
             Shop { name: ShopName::parse("without-click").unwrap(), ..Shop::default() },
         ];
+        let cashbox: PaymeSettings = config::defaults().unwrap();
+        let account = CoordinatedAccount::new(PaymentType::Payme, cashbox.identity());
+        let cashbox = Gateway::Payme(PaymeGateway::new(cashbox, Coordination::local(account, None)));
         let context = ApiContext {
             shops: Shops::from_iter(shops),
             notice: Notice::start(&f.store, None, &ends),
             payment_ttl: Duration::from_secs(1_800),
             link_ttl: Duration::from_secs(86_400),
             store: f.store.clone(),
-            gateways: Gateways::new([Gateway::Click(gateway.clone()), Gateway::Click(of_branch)]),
+            gateways: Gateways::new([Gateway::Click(gateway.clone()), Gateway::Click(of_branch), cashbox]),
             queue: Queue::Local(LocalQueue::default()),
             consumption_check: None,
             settings: ApiSettings { link_wait: Duration::ZERO, ..config::defaults().unwrap() },
@@ -648,4 +657,39 @@ async fn an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise(f
 
     let watching = Webhook::over(refusing.f);
     assert_eq!(watching.send(&call).await["error"], 0, "by default a list is for watching");
+}
+
+/// More calls than one account may have under way, all rightly signed.
+const MORE_THAN_PLACES: usize = 700;
+
+/// The database takes no writes, so that every call stays. Those that find no place are told so at once.
+/// Shows: INVARIANT-25
+async fn a_service_all_of_whose_places_are_taken_takes_none_of_another_account(f: Fixture) {
+    let webhook = &Webhook::over(f);
+    let order = webhook.order().await;
+    let held = webhook.f.hold_writes().await;
+    let form = "application/x-www-form-urlencoded";
+    let complete = |service: &'static str, click_trans_id: usize| {
+        let call = Call::prepare_of(service, order.id, &order.amount.to_string(), click_trans_id);
+        let body = call.complete(&json!(1), 0).signed().form().into_bytes();
+        async move { webhook.post("/click/complete/", form, body).await }
+    };
+    let has_no_place = |text: &str| text.contains("too many calls of Click");
+    let mut flood: FuturesUnordered<_> = (0..MORE_THAN_PLACES).map(|number| complete(SERVICE, number + 1)).collect();
+    let (status, text) = flood.next().await.unwrap();
+    assert_eq!((status, has_no_place(&text)), (StatusCode::SERVICE_UNAVAILABLE, true), "{text}");
+
+    let body = json!({ "method": "CheckTransaction", "params": { "id": "a" }, "id": 1 }).to_string();
+    let credentials = BASE64_STANDARD.encode("Paycom:sandbox-payme-key");
+    let request = Request::builder().method(poem::http::Method::POST).uri_str("/payme/webhook/");
+    let of_payme = request.header("authorization", format!("Basic {credentials}")).body(body);
+    let (of_payme, (_, of_branch), _) =
+        tokio::join!(webhook.endpoint.get_response(of_payme), complete(OTHER_SERVICE, 1), async {
+            while flood.next().await.is_some() {}
+        },);
+
+    let of_payme: Value = of_payme.into_body().into_json().await.unwrap();
+    assert_eq!(of_payme["error"]["code"], -31_003, "{of_payme}");
+    assert!(!has_no_place(&of_branch), "the other service waits for the database: {of_branch}");
+    drop(held);
 }
