@@ -34,7 +34,7 @@ const UNTIL_PERFORM: Duration = Duration::from_millis(1_200);
 
 /// The calls, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MeasuredCall {
+pub(super) enum MeasuredCall {
     CheckPerform,
     Create,
     Perform,
@@ -65,12 +65,12 @@ impl MeasuredCall {
 /// A call that was answered: how long after its moment, and whether as it must be.
 type AnsweredCall = (MeasuredCall, Duration, bool);
 
-/// Measures each rate.
-pub(super) async fn measure(extent: Extent) -> Vec<Section> {
+/// Measures each rate. Returns the tables, and a sentence for each value that is not as it must be.
+pub(super) async fn measure(extent: Extent) -> (Vec<Section>, Vec<String>) {
     let mut table = "| calls | call | number | refused or wrong | p50 ms | p90 ms | p99 ms | longest ms |\n\
                      |---|---|---:|---:|---:|---:|---:|---:|\n"
         .to_owned();
-    let (mut json, mut useless) = (Vec::new(), None);
+    let (mut json, mut useless, mut faults) = (Vec::new(), None, Vec::new());
     for per_second in extent.rates {
         let click = ClickApi::start().await;
         // Once in a run of the benchmark.
@@ -97,6 +97,9 @@ pub(super) async fn measure(extent: Extent) -> Vec<Section> {
             let figures = Figures::of(of_call().map(|(_, took, _)| *took));
             let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| figures.percentile_ms(percent));
             let (load, count) = (format!("{per_second} a second"), figures.count());
+            if let Some(within) = extent.called_within {
+                faults.extend(judged(call, &load, &figures, wrong, within));
+            }
             table.push_str(&format!(
                 "| {load} | {} | {count} | {wrong} | {p50} | {p90} | {p99} | {longest} |\n",
                 call.name()
@@ -109,7 +112,21 @@ pub(super) async fn measure(extent: Extent) -> Vec<Section> {
         useless = Some(without_proof(&api, extent.webhook / 4).await);
     }
     let calls = Section::Table { title: "Calls of Payme and Click at a steady rate".to_owned(), table, json };
-    [Some(calls), useless].into_iter().flatten().collect()
+    ([Some(calls), useless].into_iter().flatten().collect(), faults)
+}
+
+/// A call that is refused or wrong is a fault, and so are answers that come too late.
+pub(super) fn judged(call: MeasuredCall, load: &str, figures: &Figures, wrong: usize, within: Duration) -> Vec<String> {
+    let late = figures.percentile(99).is_none_or(|p99| p99 > within).then(|| {
+        format!(
+            "{} at {load}: 99 of 100 answers took up to {} ms, and may take {} ms",
+            call.name(),
+            figures.percentile_ms(99),
+            within.as_millis()
+        )
+    });
+    let wrong = (wrong > 0).then(|| format!("{} at {load}: {wrong} were refused or wrong", call.name()));
+    late.into_iter().chain(wrong).collect()
 }
 
 /// One round of payments. Each call is sent at its moment, whether those of other payments are answered or not, and timed

@@ -102,6 +102,8 @@ pub(crate) struct Extent {
     webhook: Duration,
     /// Callbacks a second.
     rates: &'static [u32],
+    /// How long 99 of 100 calls of Payme and Click may take, if that is judged.
+    called_within: Option<Duration>,
     /// More callbacks in a millisecond than can be answered.
     burst: u128,
     /// Empty jobs; a fifth of them in a large backlog.
@@ -132,6 +134,7 @@ impl Extent {
         load: Duration::from_secs(12),
         webhook: Duration::from_secs(20),
         rates: &[100, 500],
+        called_within: Some(Duration::from_millis(50)),
         burst: 14,
         jobs: 500_000,
         small_backlogs: 30,
@@ -149,6 +152,7 @@ impl Extent {
         load: Duration::from_millis(500),
         webhook: Duration::from_secs(1),
         rates: &[20],
+        called_within: None,
         burst: 1,
         jobs: 5_000,
         small_backlogs: 2,
@@ -184,7 +188,11 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
             Part::Up => vec![day(Setup::embedded().await, extent).await],
             Part::Servers => vec![day(Setup::servers(2).await, extent).await],
             Part::Webhook => vec![webhook::measure(extent).await],
-            Part::Calls => calls::measure(extent).await,
+            Part::Calls => {
+                let (sections, found) = calls::measure(extent).await;
+                faults.extend(found);
+                sections
+            }
             Part::Burst => burst::measure(extent).await.into(),
             Part::Jobs => jobs::measure(extent).await,
             Part::Rest => vec![rest::measure(extent).await],
@@ -309,9 +317,33 @@ mod tests {
         assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
     }
 
+    #[test]
+    fn calls_that_are_late_or_wrong_are_faults_of_the_benchmark() {
+        let judged = |last_ms: u64, wrong| {
+            let times = (1..=100).map(|number| Duration::from_millis(if number < 99 { 5 } else { last_ms }));
+            calls::judged(
+                calls::MeasuredCall::Prepare,
+                "500 a second",
+                &load::Figures::of(times),
+                wrong,
+                Duration::from_millis(50),
+            )
+        };
+
+        assert_eq!(judged(50, 0), [""; 0]);
+        assert_eq!(
+            judged(51, 0),
+            ["Prepare at 500 a second: 99 of 100 answers took up to 51.0 ms, and may take 50 ms"]
+        );
+        assert_eq!(judged(5, 2), ["Prepare at 500 a second: 2 were refused or wrong"]);
+        assert_eq!(Extent::FULL.called_within, Some(Duration::from_millis(50)));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_benchmark_measures_the_calls_of_payme_and_click() {
-        let Report { text: report, json, .. } = run(&[Part::Calls], Extent::QUICK).await;
+        let Report { text: report, json, faults } = run(&[Part::Calls], Extent::QUICK).await;
+
+        assert_eq!(faults, [""; 0]);
 
         for call in ["CheckPerformTransaction", "CreateTransaction", "PerformTransaction", "Prepare", "Complete"] {
             assert!(report.contains(&format!("\n| 20 a second | {call} | 4 | 0 | ")), "{report}");
