@@ -45,3 +45,100 @@ fn likelihood(attempt: &StoredTransaction) -> (bool, bool, bool, Reverse<Transac
     let is_put_aside = attempt.state == StoredState::Closed && !is_told;
     (is_put_aside, attempt.closed_at_ms.is_some(), !is_told, Reverse(attempt.transaction_id))
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::id::OrderId;
+    use domain::order::GatewayIdentity;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The number of a payment that no row has.
+    const NEW: TransactionId = TransactionId(900);
+
+    fn attempt(number: i64, state: StoredState, is_known: bool, is_told: bool, has_failed: bool) -> StoredTransaction {
+        StoredTransaction {
+            gateway: GatewayIdentity("click:12345".into()),
+            transaction_id: TransactionId(number),
+            order_id: OrderId(7),
+            amount: 5_000,
+            state,
+            success_transaction_id: is_known.then_some(TransactionId(500 + number)),
+            seen_amount: None,
+            looked_at_ms: None,
+            is_accepted: false,
+            created_at_ms: number,
+            external_id: Some(number.to_string()),
+            account: Some("7".to_owned()),
+            gateway_at_ms: None,
+            debited_at_ms: is_told.then_some(number + 1),
+            closed_at_ms: has_failed.then_some(number + 2),
+            close_code: has_failed.then_some(-5_017),
+        }
+    }
+
+    prop_compose! {
+        fn attempts()(drawn in prop::collection::vec((0_usize..4, any::<[bool; 3]>()), 1..6)) -> Vec<StoredTransaction> {
+            let states = [StoredState::Open, StoredState::Closed, StoredState::Debited, StoredState::Reversed];
+            let numbered = (1..).zip(drawn);
+            numbered.map(|(number, (state, [is_known, is_told, has_failed]))| {
+                attempt(number, states[state], is_known, is_told, has_failed)
+            }).collect()
+        }
+    }
+
+    /// The attempts that take this payment for their own, each asked about beside the others in this order.
+    fn takers(attempts: &[StoredTransaction], payment_id: TransactionId, status: i64) -> Vec<&StoredTransaction> {
+        let takes = |attempt: &&StoredTransaction| {
+            let others: Vec<&StoredTransaction> =
+                attempts.iter().filter(|other| other.transaction_id != attempt.transaction_id).collect();
+            !may_be_of_another(attempt, &others, payment_id, status)
+        };
+        attempts.iter().filter(|attempt| may_have_paid(attempt)).filter(takes).collect()
+    }
+
+    proptest! {
+        /// Taken twice it would be a second payment that was never made; taken by none it would be lost.
+        #[test]
+        fn a_new_payment_is_taken_by_one_of_the_attempts_that_may_have_made_it(attempts in attempts(), status in 0_i64..3) {
+            let may_have_paid = attempts.iter().filter(|attempt| may_have_paid(attempt)).count();
+            prop_assert_eq!(takers(&attempts, NEW, status).len(), may_have_paid.min(1));
+        }
+
+        #[test]
+        fn it_is_taken_by_one_that_has_not_failed_where_there_is_one(attempts in attempts()) {
+            let has_not_failed = |attempt: &StoredTransaction| may_have_paid(attempt) && attempt.closed_at_ms.is_none();
+            if attempts.iter().any(has_not_failed) {
+                prop_assert!(takers(&attempts, NEW, 2).into_iter().all(has_not_failed));
+            }
+        }
+
+        #[test]
+        fn the_order_of_the_rows_is_of_no_consequence(attempts in attempts(), status in -2_i64..3) {
+            let numbers = |takers: Vec<&StoredTransaction>| {
+                let mut numbers: Vec<i64> = takers.iter().map(|taker| taker.transaction_id.0).collect();
+                numbers.sort_unstable();
+                numbers
+            };
+            let backwards: Vec<StoredTransaction> = attempts.iter().rev().cloned().collect();
+            prop_assert_eq!(numbers(takers(&attempts, NEW, status)), numbers(takers(&backwards, NEW, status)));
+        }
+
+        #[test]
+        fn a_payment_whose_number_a_row_has_is_no_other_rows(attempts in attempts(), status in -2_i64..3) {
+            for known in attempts.iter().filter_map(|attempt| attempt.success_transaction_id) {
+                prop_assert_eq!(takers(&attempts, known, status).len(), 0, "it may not have paid again");
+            }
+        }
+
+        /// A failure that can be that of an earlier attempt frees no order of a later one.
+        #[test]
+        fn a_failure_is_not_taken_for_an_attempts_that_was_not_told_to_have_failed_where_another_has(attempts in attempts()) {
+            for taker in takers(&attempts, NEW, -1) {
+                let others = attempts.iter().filter(|other| other.transaction_id != taker.transaction_id);
+                prop_assert!(taker.closed_at_ms.is_some() || !others.into_iter().any(has_failed));
+            }
+        }
+    }
+}
