@@ -62,7 +62,8 @@ pub(crate) async fn assert_paymes_book_agrees(app: &TestApp, page: &str, orders:
     let receipts = look(page, "/payme/_sim/ledger").await;
     let receipts = receipts["receipts"].as_array().unwrap_or_else(|| panic!("{receipts}"));
     for id in orders {
-        let of_order = receipts.iter().filter(|receipt| receipt["account"] == id.to_string());
+        let account = id.to_string();
+        let of_order = receipts.iter().filter(|receipt| receipt["account"].as_str() == Some(&account));
         let counted = of_order.fold((0, 0), |(debits, returns), receipt| {
             (debits + receipt["debits"].as_u64().unwrap(), returns + receipt["returns"].as_u64().unwrap())
         });
