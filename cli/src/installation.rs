@@ -15,7 +15,7 @@ use process::relay::Relay;
 use queue::{LocalQueue, Queue, RedisQueue};
 use redis_server::RedisServer;
 use store::sole::SoleProcess;
-use store::{Database, Store, jobs, orders, processes};
+use store::{Database, Store, StoreError, jobs, orders, processes};
 use telemetry::causes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -87,14 +87,14 @@ impl Installation {
         };
         if is_alone {
             // We hold the lock, so the process that held these leases is dead. Its jobs need not wait for the leases' end.
-            jobs::end_all_leases(&store).await?;
+            until_answered(config, async || jobs::end_all_leases(&store).await).await?;
         }
         if redis.is_none() {
-            jobs::enqueue_all_again(&store).await?;
+            until_answered(config, async || jobs::enqueue_all_again(&store).await).await?;
         }
         let gateways = gateways(config, redis.clone())?;
-        admission::apply_settings(&store, &gateways).await?;
-        tell_of_orders_elsewhere(&store, &gateways).await?;
+        until_answered(config, async || admission::apply_settings(&store, &gateways).await).await?;
+        until_answered(config, async || tell_of_orders_elsewhere(&store, &gateways).await).await?;
 
         let ended = CancellationToken::new();
         let notice = Notice::start(&store, redis, &ended);
@@ -265,7 +265,7 @@ fn gateway(account: &AccountSettings, coordination: Coordination) -> Result<Gate
 }
 
 /// Orders of another gateway account stay as they are until that account is configured again, so an operator must know.
-async fn tell_of_orders_elsewhere(store: &Store, gateways: &Gateways) -> Result<(), Exit> {
+async fn tell_of_orders_elsewhere(store: &Store, gateways: &Gateways) -> Result<(), StoreError> {
     let ours = gateways.identities();
     let elsewhere = orders::open_elsewhere(store, &ours).await?;
     if !elsewhere.is_empty() {
