@@ -148,6 +148,7 @@ impl PaymeSandbox {
         let create = create_call(&receipt, &receipt.id, receipt.time_ms);
         let word = if self.strikes(SimPaymeFault::Rival, &account).is_some() {
             let id = new_id(receipt.time_ms);
+            self.rivals.write().push(id.clone());
             let rivals = create_call(&receipt, &id, receipt.time_ms);
             let (word, other) = tokio::join!(self.caller.call(&create), self.caller.call(&rivals));
             *rival = Some(RivalCreate { id, word: other });

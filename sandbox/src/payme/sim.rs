@@ -251,12 +251,13 @@ fn told(end: &PayerEnd) -> (&'static str, Value) {
     }
 }
 
-/// `GET /payme/_sim/ledger`: every receipt, oldest first, for an audit to compare with the merchant's orders.
+/// `GET /payme/_sim/ledger`: every receipt, oldest first, for an audit to compare with the merchant's orders; and the
+/// transactions of rivals since the start, which have no receipt.
 #[poem::handler]
 pub(crate) async fn get_ledger(Data(payme): Data<&Arc<PaymeSandbox>>) -> Response {
     let receipts = payme.ledger.entries();
     let receipts: Vec<ReceiptRow> = receipts.iter().map(|entry| entry.snapshot().into()).collect();
-    json(StatusCode::OK, &json!({"receipts": receipts}))
+    json(StatusCode::OK, &json!({"receipts": receipts, "rivals": *payme.rivals.read()}))
 }
 
 /// `GET /payme/_sim/calls`: the latest calls with their answers, oldest first.

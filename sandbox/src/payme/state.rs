@@ -18,6 +18,8 @@ pub(crate) struct PaymeSandbox {
     pub(crate) common: Arc<SandboxState>,
     pub(crate) ledger: ReceiptLedger,
     pub(crate) caller: MerchantCaller,
+    /// The transactions that the fault `rival` began beside a payer's own, oldest first.
+    pub(crate) rivals: RwLock<Vec<String>>,
     /// Which code it expects for an order that another transaction holds.
     pub(crate) busy_code: RwLock<BusyCode>,
 }
@@ -28,6 +30,7 @@ impl PaymeSandbox {
         Ok(PaymeSandbox {
             ledger: ReceiptLedger::open(&common.config.data_dir, common.clock.clone())?,
             caller: MerchantCaller::new(&common.config).map_err(SandboxError::CallbackClient)?,
+            rivals: RwLock::default(),
             busy_code: RwLock::default(),
             common,
         })
