@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::order::PaymentType;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -21,6 +22,18 @@ pub(crate) enum Calamity {
     WipeRedis,
     /// PostgreSQL is killed, as by a power cut.
     KillPostgres(Duration),
+    /// These processes begin again without their account at this gateway, and later with it.
+    TakeAccount(Whose, PaymentType, Duration),
+    /// No call of ours reaches this gateway.
+    GatewayAway(PaymentType, Duration),
+}
+
+/// Whose account is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Worker(usize),
+    EveryWorker,
+    Api(usize),
 }
 
 /// The least counts that a storm must reach to prove something.
@@ -38,9 +51,23 @@ pub(crate) struct Counts {
     pub(crate) taken_from_zombies: usize,
     /// Jobs whose restart after a kill was timed.
     pub(crate) restarts: usize,
-    /// Refunds that were made, and orders that were canceled.
+    /// Refunds that were made by us, and in Payme's cabinet.
     pub(crate) refunds: usize,
+    pub(crate) cabinet_refunds: usize,
+    /// Orders whose customers chose on our page.
+    pub(crate) choosers: usize,
+    /// Orders that were canceled.
     pub(crate) canceled: usize,
+    /// Orders of each gateway that were paid.
+    pub(crate) paid: usize,
+    /// Attempts that were declined at Click, and told as paid afterwards.
+    pub(crate) declined: usize,
+    /// Processes that died in a call of Payme or Click.
+    pub(crate) deaths_in_calls: usize,
+    /// Orders that waited for an account that no worker had.
+    pub(crate) waited_for_account: usize,
+    /// Outages of one gateway.
+    pub(crate) gateway_outages: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +106,14 @@ impl StormPlan {
             taken_from_zombies: 0,
             restarts: 5,
             refunds: 30,
+            cabinet_refunds: 10,
+            choosers: 60,
             canceled: 10,
+            paid: 90,
+            declined: 8,
+            deaths_in_calls: 4,
+            waited_for_account: 1,
+            gateway_outages: 2,
         };
         let planned = Counts { worker_kills: 14, api_kills: 4, zombies: 3, ..at_least };
         StormPlan {
@@ -111,7 +145,14 @@ impl StormPlan {
             taken_from_zombies: 10,
             restarts: 200,
             refunds: 400,
+            cabinet_refunds: 150,
+            choosers: 1_000,
             canceled: 200,
+            paid: 1_200,
+            declined: 100,
+            deaths_in_calls: 6,
+            waited_for_account: 4,
+            gateway_outages: 8,
         };
         // Some have no effect: a defect may have ended the worker at that moment.
         let planned = Counts {
@@ -163,6 +204,21 @@ fn draw(seed: u64, time: Duration, counts: Counts) -> Vec<(Duration, Calamity)> 
             Calamity::StopWorker(random.random_range(0..WORKERS), asleep)
         }),
     );
+    for round in 0..(counts.gateway_outages / 2).max(1) {
+        let (round, rounds) =
+            (u32::try_from(round).unwrap(), u32::try_from((counts.gateway_outages / 2).max(1)).unwrap());
+        let at = |permille: u32| time * (round * 1_000 + permille) / (rounds * 1_000);
+        let (click, payme) = (PaymentType::Click, PaymentType::Payme);
+        let seconds = |random: &mut StdRng, longest| Duration::from_millis(random.random_range(3_000..longest));
+        let (worker, api) = (random.random_range(0..WORKERS), random.random_range(0..APIS));
+        calamities.extend([
+            (at(80), Calamity::TakeAccount(Whose::Worker(worker), payme, seconds(&mut random, 6_000))),
+            (at(220), Calamity::TakeAccount(Whose::EveryWorker, click, seconds(&mut random, 5_000))),
+            (at(400), Calamity::GatewayAway(click, seconds(&mut random, 9_000))),
+            (at(600), Calamity::TakeAccount(Whose::Api(api), click, seconds(&mut random, 4_000))),
+            (at(750), Calamity::GatewayAway(PaymentType::Atmos, seconds(&mut random, 7_000))),
+        ]);
+    }
     calamities.sort_by_key(|(at, _)| *at);
     calamities
 }

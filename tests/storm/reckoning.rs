@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use domain::order::PaymentType;
 use failpoint::{Point, defect_of};
-use serde_json::Value;
-use sqlx::FromRow;
+use serde_json::{Value, json};
+use sqlx::{FromRow, PgConnection};
 
-use super::customers::ServedCustomers;
-use super::house::{House, now_ms};
+use super::book::Books;
+use super::customers::{ServedCustomers, TURNS};
+use super::house::{GatewayOutage, House, now_ms};
 use super::plan::StormPlan;
+use super::records;
 use super::restarts::{self, Restarts, percentile};
+use crate::support::patient::Patient;
 
 /// The longest wait of a job for its restart while a server is away, too.
 const DISTURBED_MS: i64 = 60_000;
@@ -25,6 +29,8 @@ pub(crate) struct Reckoning {
     runs: i64,
     dead_letters: usize,
     debits: usize,
+    /// The orders of each gateway, by their status.
+    by_gateway: BTreeMap<(PaymentType, String), usize>,
     counts: Vec<(&'static str, usize)>,
     restarts: Restarts,
     faults: Vec<String>,
@@ -33,7 +39,10 @@ pub(crate) struct Reckoning {
 #[derive(FromRow)]
 struct OrderRow {
     id: i64,
+    /// Empty while the customer has not chosen.
+    payment_type: String,
     status: String,
+    allowed_until_ms: Option<i64>,
     transaction_id: Option<i64>,
     needs_review: i64,
 }
@@ -71,11 +80,13 @@ const JOBS: &str = "select (select count(*) from (select distinct job_id, kind f
 impl Reckoning {
     pub(crate) async fn of(house: &mut House, plan: &StormPlan, served: &ServedCustomers, unsettled: i64) -> Reckoning {
         let mut connection = house.connection().await;
-        let orders: Vec<OrderRow> =
-            sqlx::query_as("select id, status, transaction_id, needs_review from orders order by id")
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
+        let orders: Vec<OrderRow> = sqlx::query_as(
+            "select id, case gateway when '' then '' else payment_type end as payment_type, status, allowed_until_ms, transaction_id, needs_review
+            from orders order by id",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
         let history: Vec<HistoryRow> = sqlx::query_as(
             "select order_id, from_status, to_status, cause from order_history order by order_id, number",
         )
@@ -101,31 +112,43 @@ impl Reckoning {
         let taken_from_zombies = restarts::taken_from(&mut connection, &happened.zombies).await;
         let (workers_killed, apis_killed) = house.killed();
 
+        let patient = house.patient();
+        let books = Books::read(&patient, &mut connection).await;
+        let unclear: HashSet<i64> =
+            refunds.iter().filter(|refund| refund.state != "done").map(|refund| refund.order_id).collect();
+
         let mut faults = lost_orders(served, &orders);
-        faults.extend(untruthful_ends(&orders));
+        faults.extend(untruthful_ends(served, &orders, &books));
         if unsettled > 0 {
             faults.push(format!("{unsettled} orders and jobs were still under way at the end"));
         }
         faults
             .extend(restarts.stranded.iter().map(|id| format!("job {id} never ran again after its worker was killed")));
-        let book = house.ledger().await;
-        let debits = debits_of(&book, &mut faults);
-        faults.extend(wrong_money(&orders, &debits, &reversed_in(&book)));
-        faults.extend(wrong_customers(plan, served, &orders, &debits, &history, &refunds));
-        faults.extend(wrong_refunds(served, &orders, &refunds, &book));
+        let (debits, given_back) = books.debits();
+        faults.extend(books.differences(&unclear));
+        faults.extend(wrong_money(&orders, &debits, &given_back));
+        faults.extend(wrong_customers(plan, served, &orders, &books, &history, &refunds));
+        faults.extend(wrong_refunds(served, &orders, &refunds, &books));
+        faults.extend(wrong_statement(&patient, &books).await);
+        faults.extend(stopped_by_another(&mut connection, &happened.gateway_outages).await);
         faults.extend(canceled_and_allowed(&history));
+        let twice = served.allowed_twice.iter();
+        faults.extend(twice.map(|id| format!("two transactions of order {id} were allowed at the same time")));
+        let old = served.paid_by_old_link.iter();
+        faults.extend(old.map(|id| format!("order {id} was paid by the link of an earlier choice")));
         faults.extend(mild_defects(plan, &orders, house.defect_ends()));
         faults.extend(doubled_history(&history));
         faults.extend(innocent_dead_letters(&dead));
         faults.extend(house.strange_ends().into_iter().map(|end| format!("a process ended by itself: {end}")));
-        let (is_clean, audit) = house.command(&["audit"]).await;
-        if !is_clean {
-            faults.push(format!("the audit found differences:\n{audit}"));
+        faults.extend(found_by_audit(house, &books).await);
+        if !faults.is_empty() {
+            records::keep(house, &mut connection).await;
         }
-
-        let mut by_status = BTreeMap::new();
+        let (mut by_status, mut by_gateway) = (BTreeMap::new(), BTreeMap::new());
         for order in &orders {
             *by_status.entry(order.status.clone()).or_insert(0) += 1;
+            let Some(payment_type) = PaymentType::parse(&order.payment_type) else { continue };
+            *by_gateway.entry((payment_type, order.status.clone())).or_insert(0) += 1;
         }
         Reckoning {
             orders: by_status,
@@ -133,6 +156,7 @@ impl Reckoning {
             runs: house.number("select count(*) from job_log where state = 'running'").await,
             dead_letters: dead.len(),
             debits: debits.values().map(Vec::len).sum(),
+            by_gateway,
             counts: vec![
                 ("orders acknowledged", served.acknowledged.len()),
                 ("worker SIGKILLs", workers_killed),
@@ -143,11 +167,21 @@ impl Reckoning {
                 ("zombies past their lease", happened.zombies.len()),
                 ("jobs taken from zombies", taken_from_zombies),
                 ("processes ended by a defect", house.defect_ends()),
+                ("orders chosen on our page", served.choosers.len()),
                 ("orders canceled", served.canceled.len()),
                 ("refunds accepted", served.refunds.len()),
                 ("refunds done", refunds.iter().filter(|refund| refund.state == "done").count()),
                 ("refunds in review", refunds.iter().filter(|refund| refund.state == "review").count()),
                 ("refunds still asked about", refunds.iter().filter(|refund| refund.state == "open").count()),
+                ("refunds in Payme's cabinet", served.cabinet_refunds.len()),
+                ("attempts declined at Click", books.declined()),
+                ("rivals at Payme", served.rivals.len()),
+                ("payers who left", served.left.len()),
+                ("orders held by a lost answer", served.held.len()),
+                ("deaths in calls to us", house.deaths_in_calls()),
+                ("times accounts were taken", happened.accounts_taken),
+                ("orders that waited for one", happened.waited_for_account.len()),
+                ("outages of one gateway", happened.gateway_outages.len()),
             ],
             restarts,
             faults,
@@ -169,9 +203,21 @@ impl Reckoning {
             ("zombies past their lease", at_least.zombies),
             ("jobs taken from zombies", at_least.taken_from_zombies),
             ("refunds done", at_least.refunds),
+            ("orders chosen on our page", at_least.choosers),
             ("orders canceled", at_least.canceled),
+            ("refunds in Payme's cabinet", at_least.cabinet_refunds),
+            ("attempts declined at Click", at_least.declined),
+            ("deaths in calls to us", at_least.deaths_in_calls),
+            ("orders that waited for one", at_least.waited_for_account),
+            ("outages of one gateway", at_least.gateway_outages),
         ] {
             assert!(count(name) >= least, "only {} {name}: that was no storm\n{self}", count(name));
+        }
+        for payment_type in TURNS {
+            let of =
+                |status: &str| self.by_gateway.get(&(payment_type, status.to_owned())).copied().unwrap_or_default();
+            let paid = of("paid") + of("refunded");
+            assert!(paid >= at_least.paid, "only {paid} orders were paid at {payment_type}: that was no storm\n{self}");
         }
         assert!(self.jobs >= at_least.jobs, "only {} jobs: that was no storm\n{self}", self.jobs);
         let waited = &self.restarts.undisturbed_ms;
@@ -198,9 +244,12 @@ impl fmt::Display for Reckoning {
             writeln!(f, "  {name:<28} {count:>8}")?;
         }
         writeln!(f, "  {:<28} {:>8}", "dead letters, all defects", self.dead_letters)?;
-        writeln!(f, "  {:<28} {:>8}", "debits in the gateway's book", self.debits)?;
+        writeln!(f, "  {:<28} {:>8}", "debits in the books", self.debits)?;
         for (status, count) in &self.orders {
             writeln!(f, "  {:<28} {count:>8}", format!("orders {status}"))?;
+        }
+        for ((payment_type, status), count) in &self.by_gateway {
+            writeln!(f, "  {:<28} {count:>8}", format!("  {payment_type} {status}"))?;
         }
         for (name, waited) in [
             ("restart after a kill", &self.restarts.undisturbed_ms),
@@ -240,31 +289,80 @@ fn lost_orders(served: &ServedCustomers, orders: &[OrderRow]) -> Vec<String> {
     faults
 }
 
-fn untruthful_ends(orders: &[OrderRow]) -> Vec<String> {
+/// Orders without an end. An order whose payer left in the middle waits for the end of its permission, as it may, and then
+/// for another payer.
+fn untruthful_ends(served: &ServedCustomers, orders: &[OrderRow], books: &Books) -> Vec<String> {
+    let left: HashSet<i64> = served.waiting().into_iter().collect();
+    let waits = |order: &&OrderRow| {
+        let is_allowed = order.allowed_until_ms.is_some_and(|until_ms| until_ms > now_ms());
+        let is_held = order.status == "confirming" && is_allowed && books.is_held(order.id);
+        left.contains(&order.id) && (is_held || order.status == "pending") && books.is_without_money(order.id)
+    };
     let open = orders.iter().filter(|order| matches!(order.status.as_str(), "pending" | "confirming"));
-    open.map(|order| format!("order {} is still {}", order.id, order.status)).collect()
+    open.filter(|order| !waits(order)).map(|order| format!("order {} is still {}", order.id, order.status)).collect()
 }
 
-/// The transactions that took money, by order.
-fn debits_of(book: &[Value], faults: &mut Vec<String>) -> HashMap<i64, Vec<i64>> {
-    let mut debits: HashMap<i64, Vec<i64>> = HashMap::new();
-    for line in book {
-        let (transaction_id, times) = (line["transaction_id"].as_i64().unwrap(), line["debits"].as_i64().unwrap());
-        if times > 1 {
-            faults.push(format!("transaction {transaction_id} was debited {times} times"));
+/// The faults of Payme's statement of all transactions, beside Payme's own record.
+async fn wrong_statement(patient: &Patient, books: &Books) -> Vec<String> {
+    let statement = patient.at_sandbox("/payme/_sim/statement", &json!({})).await.unwrap_or_default();
+    // A receipt whose Create got no answer has no transaction of ours that Payme knows of.
+    let (rivals, own) = (patient.rivals().await, books.lines.iter().map(|line| line.external_id.as_str()));
+    let known: HashSet<&str> = rivals.iter().map(String::as_str).chain(own).collect();
+    let none = Vec::new();
+    let list = |name: &str| statement[name].as_array().unwrap_or(&none);
+    let strange = list("unknown").iter().filter_map(Value::as_str).filter(|id| !known.contains(id)).count();
+    let is_whole = statement["is_sorted_by_time"] == true && statement["listed"].as_i64() > Some(0);
+    match is_whole && strange == 0 && list("missing").is_empty() && list("different").is_empty() {
+        true => Vec::new(),
+        false => vec![format!("Payme's statement differs from its record, with {strange} unknown to it: {statement}")],
+    }
+}
+
+/// What `tasdiq audit` finds. A debit that was told and is not found is a person's, and rightly told.
+async fn found_by_audit(house: &House, books: &Books) -> Vec<String> {
+    let (_, output) = house.command(&["audit", "--json"]).await;
+    // Its notices stand before the document.
+    let document = output.find("{\n").map(|start| serde_json::from_str::<Value>(&output[start..]));
+    let Some(Ok(document)) = document else {
+        return vec![format!("the audit gave no document:\n{output}")];
+    };
+    let falsely_told = books.falsely_told();
+    let is_false_debit = |difference: &&Value| {
+        let of_order = difference["order_id"].as_i64().is_some_and(|id| falsely_told.contains(&id));
+        of_order && difference["kind"] == "gateway-unclear"
+    };
+    let differences = document["differences"].as_array().expect("a list of differences").iter();
+    differences
+        .filter(|difference| !is_false_debit(difference))
+        .map(|difference| format!("the audit found a difference: {difference}"))
+        .collect()
+}
+
+/// The faults of outages of one gateway: its breaker opens, and the orders of the others are paid as before.
+async fn stopped_by_another(connection: &mut PgConnection, outages: &[GatewayOutage]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for GatewayOutage { gateway, from_ms, to_ms, was_open } in outages {
+        if !was_open {
+            faults.push(format!("{gateway} was away, and no process told that its breaker is open"));
         }
-        if times > 0 {
-            let order_id = line["account"].as_str().unwrap().parse().unwrap();
-            debits.entry(order_id).or_default().push(transaction_id);
+        for other in TURNS.iter().filter(|other| *other != gateway) {
+            let paid: i64 = sqlx::query_scalar(
+                "select count(*) from order_history h join orders o on o.id = h.order_id
+                where h.to_status = 'paid' and o.payment_type = $1 and h.at_ms between $2 and $3",
+            )
+            .bind(other.as_str())
+            .bind(from_ms)
+            .bind(to_ms)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+            if paid == 0 {
+                faults
+                    .push(format!("while {gateway} was away for {} ms no order of {other} was paid", to_ms - from_ms));
+            }
         }
     }
-    debits
-}
-
-/// The transactions whose money went back.
-fn reversed_in(book: &[Value]) -> HashSet<i64> {
-    let reversed = book.iter().filter(|line| line["state"] == "reversed");
-    reversed.filter_map(|line| line["transaction_id"].as_i64()).collect()
+    faults
 }
 
 fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>, reversed: &HashSet<i64>) -> Vec<String> {
@@ -296,15 +394,17 @@ fn wrong_customers(
     plan: &StormPlan,
     served: &ServedCustomers,
     orders: &[OrderRow],
-    debits: &HashMap<i64, Vec<i64>>,
+    books: &Books,
     history: &[HistoryRow],
     refunds: &[RefundRow],
 ) -> Vec<String> {
+    let ((debits, _), falsely_told) = (books.debits(), books.falsely_told());
     let has_defect = |id: &i64| plan.defects_last && defect_of(*id).is_some();
     let by_id: HashMap<i64, &OrderRow> = orders.iter().map(|order| (order.id, order)).collect();
     let is_end = |line: &&HistoryRow| matches!(line.to_status.as_str(), "expired" | "canceled");
     let ended_before: HashSet<i64> = history.iter().filter(is_end).map(|line| line.order_id).collect();
-    let given_back: HashSet<i64> = served.refunds.iter().map(|(order_id, _)| *order_id).collect();
+    let asked_back = served.refunds.iter().map(|(order_id, _)| order_id);
+    let given_back: HashSet<i64> = asked_back.chain(&served.cabinet_refunds).copied().collect();
     let unclear: HashSet<i64> =
         refunds.iter().filter(|refund| refund.state == "review").map(|refund| refund.order_id).collect();
     let mut faults = Vec::new();
@@ -320,7 +420,8 @@ fn wrong_customers(
     for order in orders.iter().filter(|order| order.status == "review" || order.needs_review == 1) {
         let moved = debits.get(&order.id).map_or(0, Vec::len);
         let is_late = moved == 1 && ended_before.contains(&order.id);
-        if !has_defect(&order.id) && moved < 2 && !is_late && !unclear.contains(&order.id) {
+        let is_odd = is_late || moved > 1 || unclear.contains(&order.id) || falsely_told.contains(&order.id);
+        if !has_defect(&order.id) && !is_odd {
             faults.push(format!("order {} is before a person, and nothing is odd about it", order.id));
         }
     }
@@ -328,7 +429,7 @@ fn wrong_customers(
 }
 
 /// The faults about refunds: each accepted refund is made once, or is before a person, and no other money went back.
-fn wrong_refunds(served: &ServedCustomers, orders: &[OrderRow], refunds: &[RefundRow], book: &[Value]) -> Vec<String> {
+fn wrong_refunds(served: &ServedCustomers, orders: &[OrderRow], refunds: &[RefundRow], books: &Books) -> Vec<String> {
     let mut faults = Vec::new();
     let known: HashMap<i64, &RefundRow> = refunds.iter().map(|refund| (refund.id, refund)).collect();
     for (order_id, id) in &served.refunds {
@@ -347,20 +448,27 @@ fn wrong_refunds(served: &ServedCustomers, orders: &[OrderRow], refunds: &[Refun
             "done" => status == "refunded",
             "review" => status == "paid",
             "open" => status == "paid" && is_asked_about,
-            _ => false, // this gateway refuses no refund
+            _ => false, // these gateways refuse no refund
         };
         if !is_well {
             faults
                 .push(format!("refund {id} is {state}, sent at {sent_at_ms:?}, and its order {order_id} is {status}"));
         }
     }
-    for line in book {
-        let account: i64 = line["account"].as_str().unwrap().parse().unwrap();
-        if line["reversals_asked"].as_i64().unwrap() > 1 {
-            faults.push(format!("the gateway was asked more than once to give order {account}'s money back: {line}"));
+    for id in &served.refunds_not_left {
+        faults.push(format!("a refund of order {id} by us was not left to Payme's cabinet"));
+    }
+    let in_cabinet: HashSet<i64> = served.cabinet_refunds.iter().copied().collect();
+    for order in orders.iter().filter(|order| in_cabinet.contains(&order.id) && order.status != "refunded") {
+        faults.push(format!("order {} was given back in the cabinet, and is {}", order.id, order.status));
+    }
+    for line in &books.lines {
+        let id = line.order_id;
+        if line.reversals_asked > 1 {
+            faults.push(format!("the gateway was asked more than once to give order {id}'s money back: {line:?}"));
         }
-        if line["state"] == "reversed" && !orders_with_refund.contains(&account) {
-            faults.push(format!("order {account}'s money went back without a refund"));
+        if line.is_given_back && !orders_with_refund.contains(&id) && !in_cabinet.contains(&id) {
+            faults.push(format!("order {id}'s money went back without a refund: {line:?}"));
         }
     }
     faults
@@ -410,6 +518,14 @@ fn doubled_history(history: &[HistoryRow]) -> Vec<String> {
         *paid.entry(line.order_id).or_default() += 1;
     }
     faults.extend(paid.iter().filter(|(_, times)| **times > 1).map(|(id, _)| format!("order {id} became paid twice")));
+    // The cause names the transaction.
+    let mut allowed = HashSet::new();
+    for line in history.iter().filter(|line| line.to_status == "confirming") {
+        if line.from_status.as_deref() != Some("confirming") && !allowed.insert((line.order_id, line.cause.as_str())) {
+            faults
+                .push(format!("order {} became confirming twice for one transaction: {:?}", line.order_id, line.cause));
+        }
+    }
     faults
 }
 

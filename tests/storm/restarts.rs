@@ -22,7 +22,7 @@ pub(crate) struct Kill {
     pub(crate) at_ms: i64,
 }
 
-/// A time in which a server was away, in epoch milliseconds.
+/// A time in which a server was away, or no worker had one of the accounts, in epoch milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outage {
     pub(crate) from_ms: i64,
@@ -37,7 +37,7 @@ const EXCUSED_MS: i64 = 15_000;
 pub(crate) struct Restarts {
     /// The waits without another cause.
     pub(crate) undisturbed_ms: Vec<i64>,
-    /// The waits during which PostgreSQL or Redis was away, too.
+    /// The waits during which PostgreSQL, Redis or an account was away, too.
     pub(crate) disturbed_ms: Vec<i64>,
     /// Jobs that waited on purpose because they were suspects by then.
     pub(crate) suspects: usize,

@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use domain::order::PaymentType;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
 /// Longer than any wait of the program, so that a timeout is always the program's own.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// An act at the sandbox ends when its calls to us were repeated often enough.
+const ACT_ENDS_WITHIN: Duration = Duration::from_secs(150);
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -35,18 +39,47 @@ impl Patient {
         Patient { api_url, sandbox_url, client }
     }
 
-    /// Makes an order of 50 soʻm, repeated under the same idempotency key until the answer is 201.
+    /// Makes an order of 50 soʻm at Atmos, repeated under the same idempotency key until the answer is 201.
     pub(crate) async fn create(&self, key: &str, deadline: Instant) -> Option<i64> {
+        self.create_at(PaymentType::Atmos, key, deadline).await
+    }
+
+    /// Like [`Patient::create`], at this gateway.
+    pub(crate) async fn create_at(&self, payment_type: PaymentType, key: &str, deadline: Instant) -> Option<i64> {
+        let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": payment_type.as_str() });
+        self.created(&body, key, deadline).await?["order_id"].as_i64()
+    }
+
+    /// Like [`Patient::create`], without a gateway; returns the order's token, too.
+    pub(crate) async fn create_unchosen(&self, key: &str, deadline: Instant) -> Option<(i64, String)> {
+        let order = self.created(&json!({ "product_name": "Tea", "amount": "50.00" }), key, deadline).await?;
+        Some((order["order_id"].as_i64()?, order["order_token"].as_str()?.to_owned()))
+    }
+
+    async fn created(&self, body: &Value, key: &str, deadline: Instant) -> Option<Value> {
         let address = format!("{}/api/orders/create", self.api_url);
-        let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
-        let (address, body) = (&address, &body);
-        let order = until(deadline, || async move {
+        let address = &address;
+        until(deadline, || async move {
             let (status, order) = ask(self.client.post(address).header("Idempotency-Key", key).json(body)).await?;
-            assert!(matches!(status, 201 | 409 | 503), "HTTP {status}: {order}");
+            // A process that does not have the account, while others have it.
+            let lacks_account = order["type"] == "urn:tasdiq:problem:payment-type-without-gateway";
+            assert!(matches!(status, 201 | 409 | 503) || lacks_account, "HTTP {status}: {order}");
             (status == 201).then_some(order)
         })
-        .await?;
-        Some(order["order_id"].as_i64().unwrap())
+        .await
+    }
+
+    /// Sends the form of our page on which the customer chooses how to pay; returns whether it was taken, or `None` without
+    /// an answer.
+    pub(crate) async fn choose(&self, token: &str, payment_type: PaymentType) -> Option<bool> {
+        let form = format!("pay_with={}", payment_type.as_str());
+        let request = self.client.post(format!("{}/pay/{token}", self.api_url));
+        let answer =
+            request.header("Content-Type", "application/x-www-form-urlencoded").body(form).send().await.ok()?;
+        // A process without this account offers it on no page.
+        assert!(matches!(answer.status().as_u16(), 303 | 422 | 503), "{answer:?}");
+        let location = answer.headers().get("Location").and_then(|location| location.to_str().ok());
+        Some(location.is_some_and(|location| location.ends_with("?chosen")))
     }
 
     /// Requests a refund of the whole order, repeated under the same key until it is answered; returns the refund's
@@ -62,6 +95,17 @@ impl Patient {
         })
         .await?;
         answer["refund_id"].as_i64().filter(|_| answer["state"].is_string())
+    }
+
+    /// Requests a refund that only the gateway's cabinet can make; returns whether it was refused for that reason.
+    pub(crate) async fn is_refund_left_to_cabinet(&self, id: i64, key: &str, deadline: Instant) -> bool {
+        let address = format!("{}/api/orders/{id}/refund", self.api_url);
+        let address = &address;
+        let answer = until(deadline, || async move {
+            let (status, answer) = ask(self.client.post(address).header("Idempotency-Key", key)).await?;
+            (status != 503).then_some(answer)
+        });
+        answer.await.is_some_and(|answer| answer["type"] == "urn:tasdiq:problem:refund-only-in-cabinet")
     }
 
     /// Cancels the order, repeated until it is answered; returns whether it is canceled.
@@ -81,6 +125,11 @@ impl Patient {
         let (status, order) = ask(self.client.get(format!("{}/api/orders/{id}", self.api_url))).await?;
         assert!(matches!(status, 200 | 503), "HTTP {status}: {order}");
         (status == 200).then_some(order)
+    }
+
+    /// The order, as soon as there is an answer.
+    pub(crate) async fn order_at_last(&self, id: i64, deadline: Instant) -> Option<Value> {
+        until(deadline, || self.order(id)).await
     }
 
     /// Waits until the order has a payment link, and returns the gateway's transaction number; `None` if the order
@@ -122,9 +171,29 @@ impl Patient {
             tokio::time::sleep(PAUSE).await;
         }
         // The answer was lost, and the order was paid before the next request.
-        let order = until(deadline, || self.order(id)).await?;
+        let order = self.order_at_last(id, deadline).await?;
         let transaction_id = order["transaction_id"].as_i64().filter(|_| order["status"] == "paid")?;
         until(deadline, || async move { (self.debits(id).await > 0).then_some(transaction_id) }).await
+    }
+
+    /// An act of a payer, or of a person at the gateway; `None` without an answer.
+    pub(crate) async fn at_sandbox(&self, path: &str, body: &Value) -> Option<Value> {
+        let act = self.client.post(format!("{}{path}", self.sandbox_url)).json(body);
+        let (status, answer) = ask(act.timeout(ACT_ENDS_WITHIN)).await?;
+        assert_eq!(status, 200, "{path} {body}: {answer}");
+        Some(answer)
+    }
+
+    /// The lines of a gateway's own book at this path, if it answers.
+    pub(crate) async fn book(&self, path: &str, lines: &str) -> Option<Vec<Value>> {
+        let (_, book) = ask(self.client.get(format!("{}{path}", self.sandbox_url))).await?;
+        book[lines].as_array().cloned()
+    }
+
+    /// The transactions of other payers that Payme began beside a payer's own.
+    pub(crate) async fn rivals(&self) -> Vec<String> {
+        let rivals = self.book("/payme/_sim/ledger", "rivals").await.expect("a book");
+        rivals.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     /// The customer comes back from the gateway's page.
@@ -134,8 +203,7 @@ impl Patient {
 
     /// The gateway's ledger, if it answers.
     pub(crate) async fn ledger(&self) -> Option<Vec<Value>> {
-        let (_, book) = ask(self.client.get(format!("{}/_sim/ledger", self.sandbox_url))).await?;
-        book["transactions"].as_array().cloned()
+        self.book("/_sim/ledger", "transactions").await
     }
 
     /// How often money was taken for an order; 0 while the gateway is down.

@@ -26,8 +26,10 @@ impl RunningSandbox {
     /// Starts `tasdiq sandbox`, which sends its callbacks to the API at `api_url`.
     pub(crate) async fn start(api_url: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let callback_url = format!("{api_url}/atmos/webhook/");
-        let arguments = ["sandbox", "--callback-url", &callback_url, "--listen", &address];
+        let [of_atmos, of_payme, of_click] =
+            ["atmos", "payme", "click"].map(|gateway| format!("{api_url}/{gateway}/webhook/"));
+        let callbacks = ["--callback-url", &of_atmos, "--payme-webhook", &of_payme, "--click-prepare", &of_click];
+        let arguments = [&["sandbox", "--listen", &address], &callbacks[..]].concat();
         let mut program = Program::start(&arguments, &[]);
         program.wait_for_line("The sandbox listens", PATIENCE).await;
         RunningSandbox { program: Some(program), ..RunningSandbox::at(&address) }
@@ -54,9 +56,14 @@ impl RunningSandbox {
         self.fault(&json!({ "fault": "latency", "milliseconds": milliseconds })).await;
     }
 
-    /// Switches a fault on.
+    /// Switches a fault of Atmos on.
     pub(crate) async fn fault(&self, fault: &Value) {
-        let answer = self.client.post(format!("{}/_sim/faults", self.url)).json(fault).send().await.unwrap();
+        self.fault_at("", fault).await;
+    }
+
+    /// Switches a fault on, of the gateway below this path: nothing, `/payme` or `/click`.
+    pub(crate) async fn fault_at(&self, gateway: &str, fault: &Value) {
+        let answer = self.client.post(format!("{}{gateway}/_sim/faults", self.url)).json(fault).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
@@ -81,9 +88,14 @@ impl RunningSandbox {
         faults["active"].as_array().unwrap().len()
     }
 
-    /// Switches all faults off.
+    /// Switches all faults of Atmos off.
     pub(crate) async fn clear_faults(&self) {
-        let answer = self.client.delete(format!("{}/_sim/faults", self.url)).send().await.unwrap();
+        self.clear_faults_at("").await;
+    }
+
+    /// Switches all faults off, of the gateway below this path.
+    pub(crate) async fn clear_faults_at(&self, gateway: &str) {
+        let answer = self.client.delete(format!("{}{gateway}/_sim/faults", self.url)).send().await.unwrap();
         assert!(answer.status().is_success());
     }
 

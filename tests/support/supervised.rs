@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use failpoint::Point;
+
 use super::program::Program;
 
 /// A program that is restarted whenever it ends.
@@ -14,6 +16,8 @@ pub(crate) struct Supervised {
     environment: Vec<(String, String)>,
     /// The value of `FAILPOINTS` for the next starts; `None` once it has been used.
     armings: VecDeque<String>,
+    /// Points at which it dies, one after the other: each stays until it has struck.
+    deaths: VecDeque<Point>,
     program: Program,
     endings: Vec<RunEnd>,
 }
@@ -45,7 +49,17 @@ impl Supervised {
         let mut armings: VecDeque<String> = armings.into_iter().collect();
         let program = start(&arguments, environment, armings.pop_front());
         let (name, environment) = (name.to_owned(), environment.to_vec());
-        Supervised { name, arguments, environment, armings, program, endings: Vec::new() }
+        Supervised { name, arguments, environment, armings, deaths: VecDeque::new(), program, endings: Vec::new() }
+    }
+
+    /// From its next start on it dies at the first of these points, and once that has struck, at the next, and so on.
+    pub(crate) fn dies_at(&mut self, points: impl IntoIterator<Item = Point>) {
+        self.deaths = points.into_iter().collect();
+    }
+
+    /// Its variables from its next start on.
+    pub(crate) fn begins_with(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -61,8 +75,14 @@ impl Supervised {
     pub(crate) fn look(&mut self) -> Option<&RunEnd> {
         let status = self.program.exit_status()?;
         let process = self.program.id();
-        self.endings.push(RunEnd { process, status, output: self.program.output() });
-        self.program = start(&self.arguments, &self.environment, self.armings.pop_front());
+        let ending = RunEnd { process, status, output: self.program.output() };
+        if self.deaths.front().is_some_and(|point| ending.is_by_failpoint(point.as_str())) {
+            self.deaths.pop_front();
+        }
+        self.endings.push(ending);
+        let death = || self.deaths.front().map(|point| format!("{point}=kill"));
+        let arming = self.armings.pop_front().or_else(death);
+        self.program = start(&self.arguments, &self.environment, arming);
         self.endings.last()
     }
 
