@@ -53,6 +53,7 @@ on_every_database! {
     a_call_that_the_database_refused_writes_nothing_afterwards_either
     a_call_that_is_written_after_its_error_is_the_one_that_its_repeat_is_answered_from
     a_payment_told_while_no_worker_lives_is_paid_after_their_start
+    a_payment_given_back_while_no_worker_lives_is_refunded_after_their_start
 }
 
 mod mutated;
@@ -835,5 +836,30 @@ async fn a_payment_told_while_no_worker_lives_is_paid_after_their_start(f: Fixtu
     let paid = webhook.f.history(&order).await.into_iter().filter(|(_, to)| *to == "paid").count();
     assert_eq!(paid, 1);
     assert!(!webhook.f.find(&order).await.needs_review);
+    stop.cancel();
+}
+
+/// The money was taken and went back before anything asked: the customer must not be asked to pay again, and the history
+/// must not say that nothing was paid.
+async fn a_payment_given_back_while_no_worker_lives_is_refunded_after_their_start(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let at = Place::of(&order, 1);
+    assert_eq!(webhook.create(&at).await.result()["state"], 1);
+    assert_eq!(webhook.perform(&at.id).await.result()["state"], 2);
+    assert_eq!(webhook.cancel(&at.id, 5).await.result()["state"], -2);
+    assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming);
+
+    let stop = webhook.work();
+
+    webhook.until(&order, OrderStatus::Refunded).await;
+    let order = webhook.f.find(&order).await;
+    assert_eq!((order.refunded_amount, order.refund_reserved), (order.amount.get(), order.amount.get()));
+    assert_eq!(order.transaction_id.map(|id| id.0), webhook.rows(&order).await.first().map(|row| row.transaction_id.0));
+    assert!(order.final_at_ms.is_some() && order.allowed_transaction_id.is_none() && !order.needs_review, "{order:?}");
+    let history = webhook.f.history(&order).await;
+    assert_eq!(history.last(), Some(&(Some("confirming"), "refunded")));
+    let again = webhook.create(&Place::of(&order, 2)).await;
+    assert!(again.code().is_some(), "it is not paid a second time");
     stop.cancel();
 }

@@ -71,7 +71,8 @@ pub enum Settlement {
         /// The fact.
         what: String,
     },
-    /// The payment was reversed at the gateway.
+    /// The payment was reversed at the gateway. An order that is being confirmed is refunded, too, where the transaction
+    /// that holds it was debited and reversed before any inquiry.
     Refunded {
         /// The transaction.
         transaction_id: TransactionId,
@@ -226,7 +227,7 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
             Ok(Transition::Made)
         }
         Settlement::NotResolved { transaction_id, what } => forget_resolution(write, id, *transaction_id, what).await,
-        Settlement::Refunded { transaction_id } => mark_refunded(write, id, *transaction_id).await,
+        Settlement::Refunded { transaction_id } => mark_refunded(write, id, status, *transaction_id).await,
     }
 }
 

@@ -36,6 +36,7 @@ pub const TRANSITIONS: &[(OrderStatus, OrderStatus)] = &[
     (Pending, Review),
     (Confirming, Pending),
     (Confirming, Paid),
+    (Confirming, Refunded),
     (Confirming, Expired),
     (Confirming, Review),
     (Expired, Review),

@@ -161,21 +161,33 @@ pub(super) async fn expire(
 pub(super) async fn mark_refunded(
     write: &mut Write,
     id: OrderId,
+    from: OrderStatus,
     transaction_id: TransactionId,
 ) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- mark_refunded
-        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount
-        where id = $1 and status = 'paid' and transaction_id = $2 returning needs_review",
+        update orders set status = 'refunded', transaction_id = $2, refunded_amount = amount, refund_reserved = amount,
+            final_at_ms = coalesce(final_at_ms, $3), allowed_transaction_id = nullif(allowed_transaction_id, $2)
+        where id = $1 and ((status = 'paid' and transaction_id = $2)
+            or (status = 'confirming' and allowed_transaction_id = $2))
+        returning needs_review",
     )
     .bind(id.0)
     .bind(transaction_id.0)
+    .bind(write.now_ms())
     .fetch_optional(write.transaction())
     .await?;
     let Some(order) = done else { return Ok(Transition::Refused) };
     refunds::outcome_is_known(write, id, &order).await?;
     refunds::close_as_seen(write, id).await?;
-    let cause = format!("the gateway shows transaction {transaction_id} as reversed");
-    tell(write, id, Some(OrderStatus::Paid), OrderStatus::Refunded, &cause).await?;
+    let cause = match from {
+        OrderStatus::Confirming => {
+            format!(
+                "the gateway took the money of transaction {transaction_id}, and gave it back before it was confirmed"
+            )
+        }
+        _ => format!("the gateway shows transaction {transaction_id} as reversed"),
+    };
+    tell(write, id, Some(from), OrderStatus::Refunded, &cause).await?;
     Ok(Transition::Made)
 }

@@ -3,7 +3,7 @@
 use domain::id::TransactionId;
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
-use domain::terms::Terms;
+use domain::terms::{OutcomeSource, Terms};
 use domain::time::millis;
 use domain::transaction::{StoredState, TransactionReport, TransactionState};
 use store::settlement::{MAX_LINKS, Settlement};
@@ -88,7 +88,10 @@ pub(super) fn decide(
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
-                None => decide_unpaid(order, terms, inquiries, asked_at_ms),
+                None => match given_back(order, terms, inquiries) {
+                    Some(transaction_id) => Settlement::Refunded { transaction_id },
+                    None => decide_unpaid(order, terms, inquiries, asked_at_ms),
+                },
             }
         }
         OrderStatus::Paid | OrderStatus::Refunded => {
@@ -237,6 +240,24 @@ fn misfit(order: &Order, inquiry: &Inquiry, store_id: &str) -> Option<NewFinding
         return None;
     };
     Some(NewFinding::of_transaction(FindingKind::DebitDiffers, id, text))
+}
+
+/// The transaction that holds the order, if its money came and went back before any inquiry: the customer has paid, and must
+/// not be asked to pay again. Only the word of a gateway that tells is so; what another shows as reversed may be a payment
+/// that it never finished.
+fn given_back(order: &Order, terms: &Terms, inquiries: &[Inquiry]) -> Option<TransactionId> {
+    let is_told = match terms.outcome {
+        OutcomeSource::Told => true,
+        OutcomeSource::Asked => false,
+    };
+    inquiries
+        .iter()
+        .filter(|_| is_told && order.status == OrderStatus::Confirming)
+        .find(|inquiry| {
+            inquiry.is_about(order, order.allowed_transaction_id)
+                && matches!(inquiry.state, TransactionState::Reversed { .. })
+        })
+        .map(|inquiry| inquiry.transaction_id)
 }
 
 /// Decides about an order without money so far. The result depends on what may still come.

@@ -165,6 +165,28 @@ fn a_reversal_refunds_a_paid_order() {
     );
 }
 
+/// A gateway that only tells: its row says that money came and went back (Payme documents, CancelTransaction after
+/// PerformTransaction). What an asked gateway shows as reversed may be a payment that it never finished.
+#[test]
+fn money_that_came_and_went_back_before_an_inquiry_refunds_the_order() {
+    let reversed = || TransactionState::Reversed { success_transaction_id: None };
+    let confirming = order(OrderStatus::Confirming);
+    let over = Order { expires_at_ms: Some(NOW - 86_400_000), ..confirming.clone() };
+    let given_back = Inquiry { report: None, ..inquiry(DRAFT, reversed()) };
+    let decided_told = |order: &Order, inquiries: &[Inquiry]| decide(order, &told(), inquiries, NOW, "1234");
+
+    for order in [&confirming, &over] {
+        let decision = decided_told(order, std::slice::from_ref(&given_back));
+        assert_eq!(decision, Settlement::Refunded { transaction_id: DRAFT });
+    }
+    let paid_again = [given_back.clone(), inquiry(OTHER, debited())];
+    assert_eq!(decided_told(&confirming, &paid_again), Settlement::Paid { transaction_id: OTHER });
+    let of_another = Inquiry { transaction_id: OTHER, ..given_back.clone() };
+    assert_eq!(decided_told(&confirming, &[of_another]), Settlement::Unchanged, "another holds the order now");
+    let closed = Order { last_allowed_at_ms: Some(NOW - 600_000), ..confirming };
+    assert!(matches!(decided(&closed, &[given_back]), Settlement::Reopened { .. }), "as before where it is asked");
+}
+
 #[test]
 fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
     let reversed = TransactionState::Reversed { success_transaction_id: None };
@@ -789,6 +811,15 @@ proptest! {
             | Settlement::LinkClosed { .. } => is_open,
             Settlement::Paid { .. } => is_open || order.status == OrderStatus::Review,
             Settlement::Noted { .. } | Settlement::NotResolved { .. } => order.status == OrderStatus::Review,
+            // Money came and went back before any inquiry.
+            Settlement::Refunded { transaction_id } if order.status == OrderStatus::Confirming => {
+                terms.outcome == OutcomeSource::Told
+                    && order.allowed_transaction_id == Some(*transaction_id)
+                    && inquiries.iter().any(|inquiry| {
+                        inquiry.transaction_id == *transaction_id
+                            && matches!(inquiry.state, TransactionState::Reversed { .. })
+                    })
+            }
             Settlement::Refunded { .. } => order.status == OrderStatus::Paid,
         };
 
