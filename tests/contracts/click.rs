@@ -195,6 +195,11 @@ enum Given {
     Payable,
     Prepared,
     PreparedOtherNumber,
+    PreparedWithoutNumber,
+    PreparedEmptyNumber,
+    PreparedNumberMissing,
+    PreparedOtherAmountWithoutNumber,
+    ToldWithoutNumber,
     PreparedOfAnotherOrder,
     PreparedOfNoOrder,
     PreparedByAnotherAttempt,
@@ -226,6 +231,11 @@ impl Given {
             Given::Payable => "the order can be paid, nothing prepared",
             Given::Prepared => "prepared",
             Given::PreparedOtherNumber => "prepared, and another `merchant_prepare_id`",
+            Given::PreparedWithoutNumber => "prepared, and `merchant_prepare_id` is 0",
+            Given::PreparedEmptyNumber => "prepared, and `merchant_prepare_id` is empty",
+            Given::PreparedNumberMissing => "prepared, and Complete has no field `merchant_prepare_id`",
+            Given::PreparedOtherAmountWithoutNumber => "prepared, another amount, and `merchant_prepare_id` is 0",
+            Given::ToldWithoutNumber => "prepared, a debit told, and `merchant_prepare_id` is 0",
             Given::PreparedOfAnotherOrder => "prepared for another order",
             Given::PreparedOfNoOrder => "prepared, and no such order",
             Given::PreparedByAnotherAttempt => "prepared by another attempt",
@@ -262,6 +272,12 @@ const TABLE: &[(Given, [i64; 3])] = &[
     (Given::Payable, [0, -6, -6]),
     (Given::Prepared, [0, 0, -9]),
     (Given::PreparedOtherNumber, [0, -6, -6]),
+    // The answer to Prepare was lost, or Click took the refusal of an earlier copy: it knows no number of ours.
+    (Given::PreparedWithoutNumber, [0, -6, -9]),
+    (Given::PreparedEmptyNumber, [0, -6, -9]),
+    (Given::PreparedNumberMissing, [0, -8, -8]),
+    (Given::PreparedOtherAmountWithoutNumber, [-2, -6, -9]),
+    (Given::ToldWithoutNumber, [-4, -6, -4]),
     (Given::PreparedOfAnotherOrder, [-5, -6, -6]),
     (Given::PreparedOfNoOrder, [-5, -5, -5]),
     (Given::PreparedByAnotherAttempt, [-9, -6, -6]),
@@ -303,6 +319,24 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Call, V
         Given::PreparedOtherNumber => {
             prepare(&call).await;
             prepare_id = json!(987_654_321);
+        }
+        Given::PreparedWithoutNumber => {
+            prepare(&call).await;
+            prepare_id = json!(0);
+        }
+        Given::PreparedEmptyNumber | Given::PreparedNumberMissing => {
+            prepare(&call).await;
+            prepare_id = json!("");
+        }
+        Given::PreparedOtherAmountWithoutNumber => {
+            prepare(&call).await;
+            asked = call.with("amount", "0.01");
+            prepare_id = json!(0);
+        }
+        Given::ToldWithoutNumber => {
+            let number = prepare(&call).await;
+            webhook.send(&call.complete(&number, 0).signed()).await;
+            prepare_id = json!(0);
         }
         Given::PreparedOfAnotherOrder => {
             prepare_id = prepare(&call).await;
@@ -383,6 +417,11 @@ async fn every_row_of_the_table_is_answered_as_it_and_the_reference_say(f: Fixtu
                 Given::FieldMissing => {
                     Call(asked.signed().0.into_iter().filter(|(name, _)| *name != "error").collect())
                 }
+                Given::PreparedEmptyNumber if column > 0 => asked.with("merchant_prepare_id", "").signed(),
+                Given::PreparedNumberMissing if column > 0 => {
+                    let signed = asked.with("merchant_prepare_id", "").signed();
+                    Call(signed.0.into_iter().filter(|(name, _)| *name != "merchant_prepare_id").collect())
+                }
                 _ => asked.signed(),
             };
             let before = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
@@ -399,7 +438,8 @@ async fn every_row_of_the_table_is_answered_as_it_and_the_reference_say(f: Fixtu
             if *want == 0 {
                 assert!(answer[ours].is_i64(), "{name}: {answer}");
             }
-            let has_number = !prepare_id.is_null() && prepare_id != 0 && *given != Given::PreparedOtherNumber;
+            let has_number =
+                !prepare_id.is_null() && prepare_id != 0 && prepare_id != "" && *given != Given::PreparedOtherNumber;
             if *want == 0 && has_number {
                 assert_eq!(answer[ours], prepare_id, "{name}: the same number on every repeat");
             }

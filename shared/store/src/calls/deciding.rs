@@ -130,10 +130,21 @@ fn debit_known(order: &LockedOrder, row: &StoredTransaction) -> CallbackVerdict 
 }
 
 /// Why a call does not fit the transaction that it names, if it does not.
-pub(super) fn misfit(claims: &CallClaims, row: &StoredTransaction) -> Option<CallbackVerdict> {
+///
+/// A failure needs no number of ours: the answer to the call that began the transaction may have been lost, or that of an
+/// earlier copy was taken, which was refused. The gateway then knows none, and the inquiry that follows decides.
+pub(super) fn misfit(claims: &CallClaims, news: News, row: &StoredTransaction) -> Option<CallbackVerdict> {
+    let needs_number = match news {
+        News::Debited | News::Canceled { .. } => true,
+        News::Failed { .. } => false,
+    };
+    let has_our_number = match claims.transaction_id {
+        Some(number) => number == row.transaction_id,
+        None => !needs_number,
+    };
     if row.account.as_ref() != Some(&claims.account) {
         Some(CallbackVerdict::OtherAccount)
-    } else if claims.transaction_id != Some(row.transaction_id) {
+    } else if !has_our_number {
         Some(CallbackVerdict::Conflicting)
     } else if claims.amount != Some(row.amount) {
         Some(CallbackVerdict::WrongAmount)

@@ -73,7 +73,7 @@ pub async fn debited(
 /// `FailureTold` with the row, now and for each repeat; told and debited: `DebitTold`; asked, and debited or with a debit
 /// that was told before: `AlreadyPaid` or `DebitTold`, for the gateway contradicts itself; asked, and neither we know the
 /// id nor the call a number of ours: `TransactionClosed`, for we refused to begin it; the other verdicts as for
-/// [`debited`].
+/// [`debited`]. A call about a transaction that we know needs no number of ours: the gateway may not have heard it.
 ///
 /// # Errors
 /// As [`debited`].
@@ -251,7 +251,7 @@ impl Telling {
     fn decide(&self, order: &LockedOrder, row: &StoredTransaction, now_ms: i64) -> NewsDecision {
         let misfit = match self.sender {
             Sender::TurnedAway => Some(CallbackVerdict::OtherAddress),
-            Sender::Heard => self.call.claims.as_ref().and_then(|claims| misfit(claims, row)),
+            Sender::Heard => self.call.claims.as_ref().and_then(|claims| misfit(claims, self.news, row)),
         };
         match misfit {
             Some(verdict) => NewsDecision { verdict, change: None },
