@@ -12,7 +12,7 @@ config::settings! {
     /// Settings of the HTTP side.
     #[derive(Clone, Debug)]
     pub struct ApiSettings {
-        /// A second listener, for callbacks and health only, such as `127.0.0.1:8002`;
+        /// A second listener, for callbacks, health and metrics only, such as `127.0.0.1:8002`;
         /// it has [connections](limits.md#connections) of its own.
         #[env("TASDIQ_WEBHOOK_LISTEN", default = none, check = values::listen(8002))]
         pub webhook_listen: Option<SocketAddr>,

@@ -8,6 +8,7 @@ use domain::callback_verdict::CallbackVerdict;
 use domain::order::{GatewayIdentity, PaymentType};
 use domain::transaction::CallbackFault;
 use parking_lot::Mutex;
+use poem::Request;
 use store::callbacks::{self, ReceivedBody};
 use telemetry::LineBudget;
 use tokio::sync::Semaphore;
@@ -116,6 +117,13 @@ impl SignedCallbackLog {
             warn!(lines = more, "{more} more lines of a minute about correctly signed callbacks were left out");
         })
     }
+}
+
+/// The shop that a webhook's address names after its gateway and the word there, if it names one. A name that is no text
+/// is the name of no shop.
+fn named_shop(request: &Request) -> Option<&str> {
+    let parts = request.uri().path().split('/').filter(|part| !part.is_empty()).count();
+    (parts > 2).then(|| request.raw_path_param("shop").unwrap_or_default())
 }
 
 /// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.

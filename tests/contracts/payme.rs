@@ -696,6 +696,8 @@ async fn the_address_of_a_shop_opens_its_own_account_alone(f: Fixture) {
         ("/payme/webhook/default/", -31_003),
         ("/payme/webhook/another", -32_504),
         ("/payme/webhook/%20", -32_504),
+        ("/payme/webhook/%ff", -32_504),
+        ("/payme/webhook/%ff/", -32_504),
     ] {
         let credentials = format!("Basic {}", BASE64_STANDARD.encode(format!("Paycom:{KEY}")));
         let request = Request::builder().method(Method::POST).uri_str(path).header("authorization", credentials);

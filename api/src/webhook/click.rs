@@ -17,7 +17,9 @@ use store::calls::{self, BeginCall, CallAnswer, CallClaims, CalledAccount, ToldC
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
-use super::{BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, refuse_unproven, refuse_without_body};
+use super::{
+    BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, named_shop, refuse_unproven, refuse_without_body,
+};
 use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
 use crate::request_body::{self, BodyFault};
@@ -109,7 +111,7 @@ async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Result<Ve
 
 /// Whether the account is the one of the shop that the address names, if it names one.
 fn is_of_named_shop(api: &Api, request: &Request, account: &ClickGateway) -> bool {
-    let Some(named) = request.raw_path_param("shop") else { return true };
+    let Some(named) = named_shop(request) else { return true };
     let shop = ShopName::parse(named).ok().and_then(|name| api.context.shops.get(&name));
     shop.and_then(|shop| shop.accounts.get(&PaymentType::Click)) == Some(account.identity())
 }
@@ -119,6 +121,9 @@ fn trouble_of(fault: ClickFault) -> (CallbackVerdict, &'static str) {
     match fault {
         ClickFault::ForeignService { .. } => {
             (CallbackVerdict::OtherStore, "a service that no CLICK_SERVICE_ID names; see whether the setting is right")
+        }
+        ClickFault::FailedBeforeDebit => {
+            (CallbackVerdict::FailureTold, "an error that says that the payment failed, before it was begun")
         }
         ClickFault::UnknownAction | ClickFault::Unreadable | ClickFault::BadlySigned => {
             (CallbackVerdict::Unreadable, "an action that is neither 0 nor 1")

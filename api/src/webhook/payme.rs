@@ -24,7 +24,8 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{
-    BODY_LIMIT, BODY_TIME_LIMIT, PerAccount, SignedCallbackLog, TIME_LIMIT, refuse_unproven, refuse_without_body,
+    BODY_LIMIT, BODY_TIME_LIMIT, PerAccount, SignedCallbackLog, TIME_LIMIT, named_shop, refuse_unproven,
+    refuse_without_body,
 };
 use crate::credential::{Credential, ProvenCredential};
 use crate::metrics::PaymeOutcome;
@@ -124,7 +125,7 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
     // The key is compared first, so that senders of slow bodies without one take no place of Payme's; it is told after the body
     // was read.
     let key = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let account = PaymeGateway::called(key, accounts(api, request.raw_path_param("shop")));
+    let account = PaymeGateway::called(key, accounts(api, named_shop(request)));
     let of_account = account.map(|account| api.payme.accounts.of(account.identity()));
     let places = of_account.as_ref().map_or(&api.payme.strangers, |places| &places.proven);
     let Ok(_place) = places.try_acquire() else {

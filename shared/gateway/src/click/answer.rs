@@ -57,6 +57,7 @@ impl ClickCode {
             ClickFault::Unreadable | ClickFault::ForeignService { .. } => ClickCode::FaultyCall,
             ClickFault::BadlySigned => ClickCode::SignCheckFailed,
             ClickFault::UnknownAction => ClickCode::NoSuchAction,
+            ClickFault::FailedBeforeDebit => ClickCode::Canceled,
         }
     }
 

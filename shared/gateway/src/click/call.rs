@@ -100,6 +100,8 @@ pub enum ClickFault {
     BadlySigned,
     /// It is correctly signed, and `action` is neither 0 nor 1.
     UnknownAction,
+    /// It is a correctly signed Prepare, and its `error` says that the payment failed.
+    FailedBeforeDebit,
 }
 
 impl ClickFault {
@@ -108,7 +110,9 @@ impl ClickFault {
         match self {
             ClickFault::Unreadable | ClickFault::ForeignService { is_signed: false } => Some(CallbackFault::Unreadable),
             ClickFault::BadlySigned => Some(CallbackFault::BadlySigned),
-            ClickFault::ForeignService { is_signed: true } | ClickFault::UnknownAction => None,
+            ClickFault::ForeignService { is_signed: true }
+            | ClickFault::UnknownAction
+            | ClickFault::FailedBeforeDebit => None,
         }
     }
 }
@@ -169,7 +173,8 @@ fn read_fields(
         return Err(ClickFault::BadlySigned);
     }
     let step = match signed.action {
-        "0" => ClickStep::Prepare,
+        "0" if code == 0 => ClickStep::Prepare,
+        "0" => return Err(ClickFault::FailedBeforeDebit),
         "1" => ClickStep::Complete {
             transaction_id: signed.merchant_prepare_id.and_then(plain_number).filter(|id| *id > 0).map(TransactionId),
             outcome: if code == 0 { ToldOutcome::Debited } else { ToldOutcome::Failed { code } },

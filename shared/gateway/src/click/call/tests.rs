@@ -120,6 +120,15 @@ fn a_complete_tells_what_became_of_the_payment() {
 }
 
 /// Shops that parse the amount and print it again before the hash lose payments when Click writes it otherwise.
+/// What is allowed holds the order, and nobody would pay it.
+#[test]
+fn a_prepare_that_says_that_its_payment_failed_is_refused() {
+    for error in ["-1", "-5017"] {
+        let read = read_it(&Written::prepare().with("error", error).signed(KEYS));
+        assert_eq!(read.map(|call| call.step), Err(ClickFault::FailedBeforeDebit), "{error}");
+    }
+}
+
 #[test]
 fn the_signature_is_over_the_amount_as_it_was_written() {
     for amount in ["1000", "1000.0", "1000.00"] {
