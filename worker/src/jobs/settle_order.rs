@@ -165,7 +165,7 @@ async fn inquire<'a>(
         StoredState::Closed if stored.debited_at_ms.is_some() => false,
         StoredState::Closed => {
             let terms = gateway.map(Gateway::terms);
-            if !terms.is_some_and(|terms| is_asked_again(order, &terms, stored, of_order, asked_at_ms)) {
+            if !terms.is_some_and(|terms| is_asked_again(order, &terms, asked_at_ms)) {
                 return Ok(known(TransactionState::Closed));
             }
             true

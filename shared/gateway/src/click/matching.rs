@@ -42,8 +42,12 @@ fn may_have_paid(attempt: &StoredTransaction) -> bool {
 /// told; no failure of it was told; its debit was; it is the newest, which is the one that we allowed last.
 fn likelihood(attempt: &StoredTransaction) -> (bool, bool, bool, Reverse<TransactionId>) {
     let is_told = attempt.debited_at_ms.is_some();
-    let is_put_aside = attempt.state == StoredState::Closed && !is_told;
-    (is_put_aside, attempt.closed_at_ms.is_some(), !is_told, Reverse(attempt.transaction_id))
+    (is_put_aside(attempt), attempt.closed_at_ms.is_some(), !is_told, Reverse(attempt.transaction_id))
+}
+
+/// Whether it is closed, and no debit of it was told.
+fn is_put_aside(attempt: &StoredTransaction) -> bool {
+    attempt.state == StoredState::Closed && attempt.debited_at_ms.is_none()
 }
 
 #[cfg(test)]
@@ -108,10 +112,19 @@ mod tests {
 
         #[test]
         fn it_is_taken_by_one_that_has_not_failed_where_there_is_one(attempts in attempts()) {
-            let has_not_failed = |attempt: &StoredTransaction| may_have_paid(attempt) && attempt.closed_at_ms.is_none();
+            let has_not_failed = |attempt: &StoredTransaction| {
+                may_have_paid(attempt) && !is_put_aside(attempt) && attempt.closed_at_ms.is_none()
+            };
             if attempts.iter().any(has_not_failed) {
                 prop_assert!(takers(&attempts, NEW, 2).into_iter().all(has_not_failed));
             }
+        }
+
+        /// What an inquiry has closed is asked about again only for a debit that no other attempt can have made.
+        #[test]
+        fn it_is_taken_by_one_that_is_put_aside_only_where_no_other_may_have_made_it(attempts in attempts()) {
+            let has_other = attempts.iter().any(|attempt| may_have_paid(attempt) && !is_put_aside(attempt));
+            prop_assert!(takers(&attempts, NEW, 2).into_iter().all(|taker| is_put_aside(taker) != has_other));
         }
 
         #[test]
