@@ -172,6 +172,7 @@ fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
 fn health_and_webhook() -> RouteTable {
     RouteTable::default()
         .post("/atmos/webhook", Audience::Program, webhook::atmos::post_callback)
+        .post("/atmos/webhook/:shop", Audience::Program, webhook::atmos::post_callback)
         .any("/payme/webhook", Audience::Payme, webhook::payme::answer_call)
         .any("/payme/webhook/:shop", Audience::Payme, webhook::payme::answer_call)
         .post("/click/webhook", Audience::Program, webhook::click::answer_call)

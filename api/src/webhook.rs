@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::order::{GatewayIdentity, PaymentType};
+use domain::shop::ShopName;
 use domain::transaction::CallbackFault;
 use parking_lot::Mutex;
 use poem::Request;
@@ -124,6 +125,13 @@ impl SignedCallbackLog {
 fn named_shop(request: &Request) -> Option<&str> {
     let parts = request.uri().path().split('/').filter(|part| !part.is_empty()).count();
     (parts > 2).then(|| request.raw_path_param("shop").unwrap_or_default())
+}
+
+/// Whether the account is the one of the shop that the address names, if it names one.
+fn is_of_named_shop(api: &Api, request: &Request, gateway: PaymentType, account: &GatewayIdentity) -> bool {
+    let Some(named) = named_shop(request) else { return true };
+    let shop = ShopName::parse(named).ok().and_then(|name| api.context.shops.get(&name));
+    shop.and_then(|shop| shop.accounts.get(&gateway)) == Some(account)
 }
 
 /// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.

@@ -54,6 +54,24 @@ async fn the_address_works_without_its_last_slash_and_whatever_the_content_type(
     }
 }
 
+/// As at the other gateways: the address may name the shop, and then takes the callbacks of its own store alone.
+#[tokio::test]
+async fn the_address_of_a_shop_takes_the_callbacks_of_its_own_store_alone() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
+
+    for path in ["/atmos/webhook/other", "/atmos/webhook/other/", "/atmos/webhook/%20", "/atmos/webhook/%ff/"] {
+        assert_refused(&send(api.client.post(path).body(body.clone())).await, "store");
+    }
+    assert_eq!(api.reread(order.id).await.status, OrderStatus::Pending);
+    for path in ["/atmos/webhook/default", "/atmos/webhook/default/"] {
+        assert_allowed(&send(api.client.post(path).body(body.clone())).await);
+    }
+    assert_eq!(api.reread(order.id).await.status, OrderStatus::Confirming);
+}
+
 /// Nothing was decided, and the sender can correct the request: the payment is not refused, and it does not count as a
 /// forgery.
 #[tokio::test]

@@ -13,7 +13,9 @@ use serde_json::Value;
 use store::callbacks::{self, ReceivedBody, Sender};
 use tracing::{info, warn};
 
-use super::{BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, refuse_unproven, refuse_without_body};
+use super::{
+    BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, is_of_named_shop, refuse_unproven, refuse_without_body,
+};
 use crate::AddressCheck;
 use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
@@ -56,6 +58,14 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
     };
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateways.read_atmos_callback(&bytes) {
+        Ok((account, _)) if !is_of_named_shop(api, request, PaymentType::Atmos, account.identity()) => {
+            if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Atmos).refused) {
+                warn!(
+                    "a correctly signed callback was refused: it has the store of another shop than its address names"
+                );
+            }
+            Ok(CallbackVerdict::OtherStore)
+        }
         Ok((account, callback)) => {
             let digest = digest::sha256_hex(callback.question());
             tokio::time::timeout(TIME_LIMIT, answer(api, account, &callback, received(&digest)))

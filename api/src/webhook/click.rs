@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::order::PaymentType;
-use domain::shop::ShopName;
 use gateway::callback_addresses::{self, AddressCheck};
 use gateway::click::{CalledIds, ClickCall, ClickCode, ClickFault, ClickGateway, ClickStep, ToldOutcome, click_answer};
 use poem::web::Json;
@@ -18,7 +17,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use super::{
-    BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, named_shop, refuse_unproven, refuse_without_body,
+    BODY_LIMIT, BODY_TIME_LIMIT, SignedCallbackLog, TIME_LIMIT, is_of_named_shop, refuse_unproven, refuse_without_body,
 };
 use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
@@ -65,7 +64,7 @@ async fn answer(api: &Api, request: &Request, body: Body) -> Result<(Option<Call
     let address = sender::sender(request, &api.context.callback_addresses);
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateways.read_click_call(&bytes) {
-        Ok((account, call)) if !is_of_named_shop(api, request, account) => {
+        Ok((account, call)) if !is_of_named_shop(api, request, PaymentType::Click, account.identity()) => {
             let fault = ClickFault::ForeignService { is_signed: true };
             let trouble = (CallbackVerdict::OtherStore, "the service of another shop than its address names");
             let verdict = refuse_signed(api, request, trouble);
@@ -107,13 +106,6 @@ async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Result<Ve
         Err(_elapsed) => "it did not come in time",
     };
     Ok(Err(refuse_without_body(api, PaymentType::Click, why)))
-}
-
-/// Whether the account is the one of the shop that the address names, if it names one.
-fn is_of_named_shop(api: &Api, request: &Request, account: &ClickGateway) -> bool {
-    let Some(named) = named_shop(request) else { return true };
-    let shop = ShopName::parse(named).ok().and_then(|name| api.context.shops.get(&name));
-    shop.and_then(|shop| shop.accounts.get(&PaymentType::Click)) == Some(account.identity())
 }
 
 /// Why a call that a key of ours signed is refused all the same, and what is wrong with it.
