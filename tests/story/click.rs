@@ -26,6 +26,7 @@ on_both_kinds! {
     a_failed_payment_frees_its_order_and_the_second_try_pays
     a_failure_that_click_does_not_find_frees_its_order_within_seconds
     a_payment_whose_month_is_over_is_given_back_by_other_means
+    doctor_takes_no_other_server_for_click
 }
 
 /// Two inquiries, a second apart, and a slow machine. Click itself may debit for an hour after Prepare.
@@ -205,6 +206,20 @@ async fn a_failure_that_is_sent_again_as_a_success_pays_nothing(kind: Kind) {
     let moved: Vec<_> = book.iter().map(|line| (&line["state"], &line["debits"], &line["reversals_asked"])).collect();
     assert_eq!(moved, [(&json!("closed"), &json!(0), &json!(0)), (&json!("debited"), &json!(1), &json!(0))]);
     assert_eq!(app.history(paying).await.times_entered("paid"), 1);
+}
+
+/// A server that knows nothing of Click answers 404, as Click does to a question about no payment.
+async fn doctor_takes_no_other_server_for_click(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    let elsewhere = format!("{}/elsewhere", app.sandbox_url);
+
+    let doctor = app.run_with(&["doctor"], &[("CLICK_API_URL", &elsewhere)]).await;
+    let well = app.run_with(&["doctor"], &[]).await;
+
+    let of_click = |said: &str| said.lines().filter(|line| line.contains("sandbox-click:22222 at")).collect::<String>();
+    assert!(of_click(&doctor.said).contains("HTTP 404") && doctor.said.contains("compare CLICK_API_URL"), "{doctor:?}");
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(of_click(&well.said).contains("lets us in"), "{well:?}");
 }
 
 async fn a_complete_that_never_comes_is_found_by_an_inquiry(kind: Kind) {

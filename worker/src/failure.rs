@@ -138,6 +138,7 @@ pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gateway::AnswerFault;
     use gateway::coordination::{HeldBack, Obstacle};
     use proptest::prelude::*;
 
@@ -171,7 +172,7 @@ mod tests {
     /// Shows: JOB-17
     #[test]
     fn a_gateway_that_is_away_never_kills_a_job() {
-        let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
+        let away = || GatewayError::from(AnswerFault::HttpStatus(503));
         for attempt in [1, 10, 1_000, i64::MAX] {
             for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder, JobKind::RefundOrder] {
                 let next_step = failed(away()).next_step(kind, attempt, 0);
@@ -183,7 +184,7 @@ mod tests {
     /// Shows: JOB-14
     #[test]
     fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
-        let away = || failed(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
+        let away = || failed(AnswerFault::HttpStatus(503).into());
         for attempt in 1..100 {
             let next_step = away().next_step(JobKind::CreatePaymentLink, attempt, 999);
             assert!(matches!(next_step, NextStep::Retry { wait_ms: ..=30_000 }), "{attempt}: {next_step:?}");

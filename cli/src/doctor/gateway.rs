@@ -2,7 +2,7 @@
 
 use domain::order::PaymentType;
 use gateway::coordination::Obstacle;
-use gateway::{GatewayError, Gateways};
+use gateway::{AnswerFault, GatewayError, Gateways};
 use process::admission;
 use redis_server::RedisServer;
 use store::Store;
@@ -120,15 +120,26 @@ pub(super) fn tell_of_gateway(
 ) {
     match answer {
         Ok(()) => results.ok("gateway", format!("{name} lets us in")),
-        // A result code comes only after the gateway has accepted our token.
-        Err(GatewayError::OutcomeUnknown { what, source: None }) if what.starts_with("code ") => results.warn(
-            "gateway",
-            format!("{name} lets us in, and answers a question about no transaction with {what}, which is new to us"),
-            format!(
-                "make a small order of your own; if it is not confirmed, ask {} what the code means",
-                place.gateway
-            ),
-        ),
+        Err(GatewayError::OutcomeUnknown { fault: fault @ AnswerFault::Code(_), .. }) => {
+            let gateway = place.gateway;
+            let (says, act) = match place.answers_after_token {
+                true => (
+                    format!(
+                        "{name} lets us in, and answers a question about no transaction with {fault}, which is new to us"
+                    ),
+                    format!(
+                        "make a small order of your own; if it is not confirmed, ask {gateway} what the code means"
+                    ),
+                ),
+                false => (
+                    format!(
+                        "{name} answers a question about no payment with {fault}, which is new to us: it may not let us in"
+                    ),
+                    format!("compare {}, then ask {gateway} what the code means", place.credentials),
+                ),
+            };
+            results.warn("gateway", says, act);
+        }
         // `look_at_admission` has reported it.
         Err(GatewayError::HeldBack { obstacle: Obstacle::Operator, .. }) => {
             let says = format!("{name} was not asked: an operator has paused calls");
@@ -149,6 +160,9 @@ pub(super) fn tell_of_gateway(
                         format!("it runs, and hands out no access token (`/token`): ask again; then ask {gateway}")
                     }
                 },
+                GatewayError::OutcomeUnknown { fault: AnswerFault::HttpStatus(404), .. } => {
+                    format!("something else may answer there: compare {}; then ask {gateway}", place.setting)
+                }
                 GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => {
                     format!("ask again; then ask {gateway}")
                 }

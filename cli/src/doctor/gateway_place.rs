@@ -17,10 +17,12 @@ pub(super) struct GatewayPlace {
     /// The settings with which we prove ourselves there, as they are written for this shop.
     pub(super) credentials: String,
     /// The setting of `address`.
-    setting: String,
+    pub(super) setting: String,
     /// The proxy for calls, and its setting.
     proxy: Option<(Url, String)>,
     is_sandbox: bool,
+    /// Whether a code of its own comes only after it has accepted our token.
+    pub(super) answers_after_token: bool,
 }
 
 impl GatewayPlace {
@@ -37,6 +39,7 @@ impl GatewayPlace {
                 setting: written("ATMOS_BASE_URL"),
                 proxy: atmos.proxy_url.clone().map(|proxy| (proxy, written("ATMOS_PROXY_URL"))),
                 is_sandbox: atmos.is_sandbox(),
+                answers_after_token: true,
             },
             AccountSettings::Payme(payme) => GatewayPlace {
                 gateway: "Payme",
@@ -45,6 +48,7 @@ impl GatewayPlace {
                 setting: written("PAYME_CHECKOUT_URL"),
                 proxy: None,
                 is_sandbox: payme.is_sandbox(),
+                answers_after_token: false,
             },
             AccountSettings::Click(click) => GatewayPlace {
                 gateway: "Click",
@@ -53,6 +57,7 @@ impl GatewayPlace {
                 setting: written("CLICK_API_URL"),
                 proxy: click.proxy_url.clone().map(|proxy| (proxy, written("CLICK_PROXY_URL"))),
                 is_sandbox: click.is_sandbox(),
+                answers_after_token: false,
             },
         }
     }

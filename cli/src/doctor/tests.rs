@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
-use ::gateway::GatewayError;
 use ::gateway::coordination::Obstacle;
+use ::gateway::{AnswerFault, GatewayError};
 use domain::order::PaymentType;
 use domain::shop::ShopName;
 use store::callbacks::Proofs;
@@ -186,15 +186,32 @@ async fn of_payme_its_page_is_tried() {
 
 #[test]
 fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
-    let state = |what: &str| {
+    let state = |fault: AnswerFault| {
         let mut results = CheckResults::default();
-        let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
-        tell_of_gateway("atmos:417", &place_of(&[]), None, Err(answer), &mut results);
+        tell_of_gateway("atmos:417", &place_of(&[]), None, Err(fault.into()), &mut results);
         results.0[0].state
     };
 
-    assert_eq!(state("code STPIMS-ERR-777"), Health::Warn);
-    assert_eq!(state("HTTP 503"), Health::Fault);
+    assert_eq!(state(AnswerFault::Code("STPIMS-ERR-777".to_owned())), Health::Warn);
+    assert_eq!(state(AnswerFault::HttpStatus(503)), Health::Fault);
+}
+
+/// A server that knows nothing of Click answers 404 to each question, and Click may refuse us by a code.
+#[test]
+fn neither_a_wrong_address_nor_an_unknown_code_shows_that_click_lets_us_in() {
+    let place = place_of(&CLICK);
+    let told = |fault: AnswerFault| {
+        let mut results = CheckResults::default();
+        tell_of_gateway("click:31337", &place, None, Err(fault.into()), &mut results);
+        (results.0[0].state, results.0[0].says.clone(), results.0[0].act.clone().unwrap())
+    };
+
+    let (state, says, act) = told(AnswerFault::HttpStatus(404));
+    assert_eq!(state, Health::Fault, "{says}");
+    assert!(act.contains("CLICK_API_URL"), "{act}");
+    let (state, says, act) = told(AnswerFault::Code("-1".to_owned()));
+    assert_eq!(state, Health::Warn, "{says}");
+    assert!(!says.contains("lets us in") && act.contains("CLICK_SECRET_KEY"), "{says} -> {act}");
 }
 
 #[test]
@@ -359,7 +376,7 @@ async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
 #[test]
 fn a_gateway_that_hands_out_no_token_is_not_to_be_started() {
     let mut results = CheckResults::default();
-    let token = GatewayError::OutcomeUnknown { what: "HTTP 500".to_owned(), source: None };
+    let token = GatewayError::from(AnswerFault::HttpStatus(500));
 
     let answer = Err(GatewayError::Unreachable(std::sync::Arc::new(token)));
     tell_of_gateway("sandbox:1234", &place_of(&[]), None, answer, &mut results);

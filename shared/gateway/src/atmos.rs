@@ -65,6 +65,7 @@ impl AtmosGateway {
             proxy_url: settings.proxy_url.as_ref(),
             proxy_setting: "ATMOS_PROXY_URL",
             is_understood: wire::is_understood,
+            read_not_found: None,
         };
         let http = Http::new(&to_atmos, call_timeout, coordination.clone())?;
         let tokens = AccessTokens::new(&settings, coordination);

@@ -16,10 +16,10 @@ pub use self::call::{CalledIds, ClickCall, ClickFault, ClickStep, ToldOutcome};
 use self::merchant_api::MerchantApi;
 pub use self::settings::{ClickSettings, SANDBOX_SECRET};
 use self::wire::PAID;
-use crate::GatewayError;
 use crate::coordination::{Coordination, Urgency};
 use crate::http::ClientFault;
 use crate::json_answer::unknown;
+use crate::{AnswerFault, GatewayError};
 
 mod amount;
 mod answer;
@@ -228,16 +228,17 @@ impl ClickGateway {
         }
     }
 
-    /// Shows whether Click accepts us, by a question about a payment that cannot exist.
+    /// Shows whether Click accepts us, by a question about a payment that cannot exist. Only "no such payment" in its own form
+    /// shows it: a code may say that it does not.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
     pub async fn check_access(&self) -> Result<(), GatewayError> {
         match self.0.api.status(TransactionId(0), Urgency::Later).await {
-            Err(GatewayError::OutcomeUnknown { what, source }) if !wire::is_understood(&what) => {
-                Err(GatewayError::OutcomeUnknown { what, source })
-            }
-            Ok(_) | Err(GatewayError::Refused { .. } | GatewayError::OutcomeUnknown { .. }) => Ok(()),
+            Ok(_)
+            | Err(
+                GatewayError::Refused { .. } | GatewayError::OutcomeUnknown { fault: AnswerFault::NotFound(_), .. },
+            ) => Ok(()),
             Err(trouble) => Err(trouble),
         }
     }
@@ -283,7 +284,7 @@ fn state(
     })
 }
 
-/// The meaning of "no such payment" (HTTP 404) on each day. The payer may not have gone on after Prepare, and Click debits no
+/// The meaning of "no such payment" on each day. The payer may not have gone on after Prepare, and Click debits no
 /// more once it has told a failure (Click documents, Complete: free the reservation). A debit that was seen or told is another
 /// matter, for no signature covers which of the two a Complete tells.
 fn not_found(transaction: &StoredTransaction, now_ms: i64) -> Result<TransactionState, GatewayError> {

@@ -16,10 +16,10 @@ pub enum GatewayError {
     Unreachable(#[source] UnreachableCause),
     /// The request left and no readable answer came (timeout, broken connection, 5xx, unreadable body,
     /// unknown result code). Make an inquiry before you do anything that moves money again.
-    #[error("the gateway gave no clear answer ({what}), so the outcome is unknown")]
+    #[error("the gateway gave no clear answer ({fault}), so the outcome is unknown")]
     OutcomeUnknown {
-        /// The event in place of an answer, without secrets: `timeout`, `HTTP 503`, `code STPIMS-ERR-777`.
-        what: String,
+        /// The event in place of a clear answer, without secrets.
+        fault: AnswerFault,
         /// The transport's error, if it was one.
         #[source]
         source: Option<reqwest::Error>,
@@ -52,6 +52,35 @@ pub enum GatewayError {
         /// The gateway's result code, such as `STPIMS-ERR-009`.
         code: String,
     },
+}
+
+/// What came in the place of a clear answer. Rules read the kind; the texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerFault {
+    /// No answer within the time of a call.
+    #[error("timeout")]
+    Timeout,
+    /// The connection ended before the answer did.
+    #[error("broken connection")]
+    BrokenConnection,
+    /// A status other than 2xx. Whatever stands between us and the gateway may have sent it.
+    #[error("HTTP {0}")]
+    HttpStatus(u16),
+    /// A code in the gateway's own form, and one that does not say what became of the request.
+    #[error("code {0}")]
+    Code(String),
+    /// A code in the gateway's own form, which says that it has no such record.
+    #[error("no such record, code {0}")]
+    NotFound(String),
+    /// An answer that is not in the gateway's form, or that contradicts itself or the question.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+impl From<AnswerFault> for GatewayError {
+    fn from(fault: AnswerFault) -> Self {
+        GatewayError::OutcomeUnknown { fault, source: None }
+    }
 }
 
 impl GatewayError {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use domain::body_coding::{CodingFault, decoded};
 use parking_lot::Mutex;
 use reqwest::header::{CONNECTION, CONTENT_ENCODING};
-use reqwest::{ClientBuilder, Proxy, RequestBuilder, redirect};
+use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
 use tracing::{Instrument, field};
 use url::Url;
 
@@ -14,7 +14,7 @@ use self::request::{CredentialAge, Operation, RequestConnection};
 use self::retry::TryError;
 use crate::coordination::{CallOutcome, Coordination, PROBE_WITHIN, Permit, Urgency};
 use crate::json_answer::unknown;
-use crate::{GatewayError, metrics};
+use crate::{AnswerFault, GatewayError, metrics};
 
 mod failure;
 pub(crate) mod request;
@@ -60,8 +60,14 @@ pub(crate) struct HttpSettings<'a> {
     /// The setting that names the proxy.
     pub(crate) proxy_setting: &'static str,
     /// Whether an unknown outcome came in the gateway's own words, so that the gateway works and reads our requests.
-    pub(crate) is_understood: fn(&str) -> bool,
+    pub(crate) is_understood: fn(&AnswerFault) -> bool,
+    /// Reads the body of HTTP 404 where the gateway may say with it that it has no such record; `None` from it for any other
+    /// body. Without it no 404 is read: a wrong address and a proxy send one as well.
+    pub(crate) read_not_found: Option<ReadNotFound>,
 }
+
+/// See [`HttpSettings::read_not_found`].
+pub(crate) type ReadNotFound = fn(&[u8]) -> Option<AnswerFault>;
 
 /// Sends requests within the rate limit and reads their answers.
 pub(crate) struct Http {
@@ -72,7 +78,8 @@ pub(crate) struct Http {
     opening: reqwest::Client,
     base_url: Url,
     call_timeout: Duration,
-    is_understood: fn(&str) -> bool,
+    is_understood: fn(&AnswerFault) -> bool,
+    read_not_found: Option<ReadNotFound>,
     coordination: Coordination,
 }
 
@@ -89,6 +96,7 @@ impl Http {
             base_url: settings.base_url.clone(),
             call_timeout,
             is_understood: settings.is_understood,
+            read_not_found: settings.read_not_found,
             coordination,
         })
     }
@@ -143,7 +151,7 @@ impl Http {
                 RequestConnection::Kept => Some(&self.last_kept),
                 RequestConnection::Fresh => None,
             };
-            let answer = exchange(operation, last_kept, request).await;
+            let answer = exchange(operation, last_kept, self.read_not_found, request).await;
             let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
             let (outcome, took) = (outcome(&answer), started.elapsed());
             let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -187,7 +195,7 @@ impl Http {
             },
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
                 GatewayError::Refused { .. } | GatewayError::Throttled { .. } => CallOutcome::Answered,
-                GatewayError::OutcomeUnknown { what, .. } if (self.is_understood)(what) => CallOutcome::Answered,
+                GatewayError::OutcomeUnknown { fault, .. } if (self.is_understood)(fault) => CallOutcome::Answered,
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
                 | GatewayError::NotAdmitted { .. } => {
@@ -300,10 +308,11 @@ impl LastKept {
     }
 }
 
-/// The body of a 2xx answer. `last_kept` belongs to the client of the request, if that client keeps connections open.
+/// The body of a 2xx answer. What a 404 says is read by `read_not_found`. `last_kept` belongs to the client of the request, if that client keeps connections open.
 async fn exchange(
     operation: Operation,
     last_kept: Option<&LastKept>,
+    read_not_found: Option<ReadNotFound>,
     request: RequestBuilder,
 ) -> Result<Vec<u8>, TryError> {
     // If no old connection can have been used, a new one broke, and the gateway caused it.
@@ -314,10 +323,15 @@ async fn exchange(
     })?;
     let closes = response.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
     let last_kept = last_kept.filter(|_| !closes);
-    if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
-        last_kept.inspect(|last_kept| last_kept.note());
-        return Err(refusal);
-    }
+    let read_not_found = read_not_found.filter(|_| response.status() == StatusCode::NOT_FOUND);
+    let refusal = refusal(operation, response.status(), response.headers());
+    let refusal = match (refusal, read_not_found) {
+        (Some(refusal), None) => {
+            last_kept.inspect(|last_kept| last_kept.note());
+            return Err(refusal);
+        }
+        (refusal, _) => refusal,
+    };
     // We ask for no coding; a proxy on the way may use one all the same.
     let coding = response.headers().get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok()).map(str::to_owned);
     let longest = operation.longest_answer();
@@ -330,11 +344,18 @@ async fn exchange(
         body.extend_from_slice(&chunk);
     }
     last_kept.inspect(|last_kept| last_kept.note());
-    decoded(coding.as_deref(), body, longest).map_err(|fault| match fault {
+    let body = decoded(coding.as_deref(), body, longest).map_err(|fault| match fault {
         CodingFault::TooLarge => too_long(),
         CodingFault::Unknown => TryError::Lasting(unknown("an answer in a content coding that we did not ask for")),
         CodingFault::Broken => TryError::Lasting(unknown("an answer whose content coding is broken")),
-    })
+    })?;
+    match refusal {
+        None => Ok(body),
+        Some(refusal) => Err(match read_not_found.and_then(|read| read(&body)) {
+            Some(fault) => TryError::Lasting(fault.into()),
+            None => refusal,
+        }),
+    }
 }
 
 fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::GatewayError;
+use crate::{AnswerFault, GatewayError};
 
 /// The fields of a JSON object, each as it is written: a number that passed through a float might become another.
 pub(crate) struct AnswerFields<'a>(HashMap<String, &'a RawValue>);
@@ -114,7 +114,12 @@ fn without_zero_fraction(text: &str) -> Option<&str> {
 
 /// An answer that says nothing clear.
 pub(crate) fn unknown(what: &str) -> GatewayError {
-    GatewayError::OutcomeUnknown { what: what.to_owned(), source: None }
+    AnswerFault::Unreadable(what.to_owned()).into()
+}
+
+/// A code of the gateway that does not say what became of the request.
+pub(crate) fn unknown_code(code: &str) -> GatewayError {
+    AnswerFault::Code(printable(code)).into()
 }
 
 /// A code that is safe in a log and on a console, whatever the gateway sent.

@@ -25,7 +25,7 @@ mod setting_checks;
 pub use account_settings::AccountSettings;
 use atmos::AtmosGateway;
 use click::ClickGateway;
-pub use error::{GatewayError, UnreachableCause};
+pub use error::{AnswerFault, GatewayError, UnreachableCause};
 pub use gateways::Gateways;
 pub use http::ClientFault;
 use payme::PaymeGateway;

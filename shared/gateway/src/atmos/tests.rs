@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::*;
+use crate::AnswerFault;
 use crate::coordination::tests::account;
 use crate::http::tests::server::{Reply, Request, Server};
 
@@ -437,8 +438,8 @@ async fn a_timeout_is_an_unknown_outcome_and_is_not_tried_again() {
 
     let answer = hasty_gateway(&server).create_draft(&draft_request(), Urgency::Now).await;
 
-    let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{answer:?}") };
-    assert_eq!(what, "timeout");
+    let Err(GatewayError::OutcomeUnknown { fault, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(fault, AnswerFault::Timeout);
     assert_eq!(server.requests(CREATE).len(), 1);
 }
 
@@ -506,8 +507,8 @@ async fn a_configured_proxy_is_asked() {
 async fn a_redirect_is_not_followed() {
     let answer = inquiry_answered(Reply::Answer(307, "Location: /elsewhere\r\n", String::new())).await;
 
-    let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{answer:?}") };
-    assert_eq!(what, "HTTP 307");
+    let Err(GatewayError::OutcomeUnknown { fault, .. }) = answer else { panic!("{answer:?}") };
+    assert_eq!(fault, AnswerFault::HttpStatus(307));
 }
 
 /// Shows: JOB-15
@@ -546,8 +547,8 @@ async fn answers_without_sense_are_unknown_outcomes() {
     ] {
         let answer = inquiry_answered(reply).await;
 
-        let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{expected}: {answer:?}") };
-        assert_eq!(what, expected);
+        let Err(GatewayError::OutcomeUnknown { fault, .. }) = answer else { panic!("{expected}: {answer:?}") };
+        assert_eq!(fault.to_string(), expected);
     }
 }
 

@@ -8,8 +8,8 @@ use domain::transaction::{Draft, DraftRequest, TransactionReport, TransactionSta
 use serde::Serialize;
 
 use super::AtmosSettings;
-use crate::GatewayError;
-use crate::json_answer::{AnswerFields, AnswerValue, printable, unknown};
+use crate::json_answer::{AnswerFields, AnswerValue, printable, unknown, unknown_code};
+use crate::{AnswerFault, GatewayError};
 
 /// The request of `POST /merchant/pay/create`.
 #[derive(Debug, Serialize)]
@@ -190,23 +190,25 @@ fn state(is_closed: bool, found: &AnswerFields<'_>) -> Result<TransactionState, 
 fn result_code(answer: &AnswerFields<'_>) -> Result<String, GatewayError> {
     answer.object("result").get("code").text().ok_or_else(|| match answer.object("status").get("code").text() {
         // Atmos's other APIs answer so. We do not know the code, but an operator may.
-        Some(code) => unknown(&format!("code {}, outside of `result`", printable(&code))),
+        Some(code) => AnswerFault::Code(format!("{}, outside of `result`", printable(&code))).into(),
         None => unknown("no result.code"),
     })
 }
 
 fn no(code: &str) -> GatewayError {
-    if FINAL.contains(&code) {
-        GatewayError::Refused { code: code.to_owned() }
-    } else {
-        unknown(&format!("code {}", printable(code)))
-    }
+    if FINAL.contains(&code) { GatewayError::Refused { code: code.to_owned() } } else { unknown_code(code) }
 }
 
 /// Whether an unknown outcome came in the gateway's own words: a code that we do not know. Then the gateway works and reads
 /// our requests, whatever it makes of this one. Its internal error, 001, does not count.
-pub(super) fn is_understood(what: &str) -> bool {
-    what.strip_prefix("code ").is_some_and(|code| code != "STPIMS-ERR-001")
+pub(super) fn is_understood(fault: &AnswerFault) -> bool {
+    match fault {
+        AnswerFault::Code(code) | AnswerFault::NotFound(code) => code != "STPIMS-ERR-001",
+        AnswerFault::Timeout
+        | AnswerFault::BrokenConnection
+        | AnswerFault::HttpStatus(_)
+        | AnswerFault::Unreadable(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use super::authorization::auth;
 use super::settings::ClickSettings;
 use super::wire::{self, ClickPayment};
-use crate::GatewayError;
 use crate::coordination::{Coordination, Urgency};
 use crate::http::request::{CredentialAge, Operation, RequestConnection};
 use crate::http::retry::{self, TryError};
 use crate::http::{ClientFault, Http, HttpSettings};
+use crate::{AnswerFault, GatewayError};
 
 /// Where it lies (Click documents, Merchant API).
 const API: &str = "/v2/merchant";
@@ -39,6 +39,7 @@ impl MerchantApi {
             proxy_url: settings.proxy_url.as_ref(),
             proxy_setting: "CLICK_PROXY_URL",
             is_understood: wire::is_understood,
+            read_not_found: Some(wire::read_not_found),
         };
         Ok(MerchantApi {
             http: Http::new(&to_click, call_timeout, coordination)?,
@@ -61,8 +62,8 @@ impl MerchantApi {
         self.ask(&path, urgency, |body| wire::read_status(payment_id, body)).await
     }
 
-    /// `GET payment/status_by_mti`: a payment for an order on a day, `YYYY-MM-DD` in Tashkent. `None` for HTTP 404, which Click
-    /// documents; an error code of its own may mean anything.
+    /// `GET payment/status_by_mti`: a payment for an order on a day, `YYYY-MM-DD` in Tashkent. `None` where Click says that it
+    /// finds none: HTTP 404, which it documents, with an `error_code`. Any other code may mean anything.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
@@ -75,7 +76,7 @@ impl MerchantApi {
         let path = format!("{API}/payment/status_by_mti/{}/{order_id}/{day}", self.service_id);
         match self.ask(&path, urgency, |body| wire::read_status_by_mti(order_id, body)).await {
             Ok(payment) => Ok(Some(payment)),
-            Err(GatewayError::OutcomeUnknown { what, .. }) if what == wire::NOT_FOUND => Ok(None),
+            Err(GatewayError::OutcomeUnknown { fault: AnswerFault::NotFound(_), .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -58,6 +58,24 @@ fn status(code: u16) -> Reply {
     Reply::Answer(code, "", "secret-in-a-body".to_owned())
 }
 
+/// How the sandbox says that it finds no payment.
+fn no_payment() -> Reply {
+    Reply::Answer(404, "", json!({"error_code": -404, "error_note": "there is no such payment"}).to_string())
+}
+
+/// What a proxy, or another server at a wrong address, answers.
+fn foreign_not_found() -> [Reply; 6] {
+    let body = |body: &str| Reply::Answer(404, "", body.to_owned());
+    [
+        body(""),
+        body("<html><h1>404 Not Found</h1></html>"),
+        body(r#"{"status":404,"error":"Not Found","path":"/v2/merchant"}"#),
+        body(r#"{"error_code":0,"error_note":"Success"}"#),
+        body(r#"{"error_code":"not found"}"#),
+        body(r#"[{"error_code":-404}]"#),
+    ]
+}
+
 fn found(payment_status: i64) -> Reply {
     ok(&json!({"error_code": 0, "error_note": "", "payment_id": 555, "payment_status": payment_status}))
 }
@@ -99,7 +117,7 @@ async fn an_attempt_is_asked_about_by_its_order_and_the_day_in_tashkent() {
 
 #[tokio::test]
 async fn a_known_payment_is_asked_about_by_its_number() {
-    let server = server(|request| if request.path == STATUS { found(2) } else { status(404) }).await;
+    let server = server(|request| if request.path == STATUS { found(2) } else { no_payment() }).await;
     let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
 
     assert_eq!(click(&server).inquire(&known, &[], Urgency::Now).await.unwrap().state, debited());
@@ -113,7 +131,7 @@ async fn an_attempt_whose_payment_failed_is_asked_about_by_its_number_and_by_its
     assert_eq!((first.state, first.unpaid_payment_id), (TransactionState::Closed, Some(TransactionId(555))));
     let paid = inquiry_report(&attempt(), found(2)).await;
     assert_eq!((paid.state, paid.unpaid_payment_id), (debited(), None));
-    let none = inquiry_report(&attempt(), status(404)).await;
+    let none = inquiry_report(&attempt(), no_payment()).await;
     assert_eq!(none.unpaid_payment_id, None);
 
     let known =
@@ -124,7 +142,7 @@ async fn an_attempt_whose_payment_failed_is_asked_about_by_its_number_and_by_its
     let another = TransactionState::Debited { success_transaction_id: TransactionId(556) };
     for (of_order, expected, id) in [
         (by_order(555, -5_017), TransactionState::Closed, Some(TransactionId(555))),
-        (status(404), TransactionState::Closed, Some(TransactionId(555))),
+        (no_payment(), TransactionState::Closed, Some(TransactionId(555))),
         (by_order(556, 2), another, None),
     ] {
         let server = server(move |request| if request.path == STATUS { found(-5_017) } else { of_order.clone() }).await;
@@ -232,7 +250,7 @@ async fn at_midnight_a_debit_is_found_on_either_day() {
     // 23:30 in Tashkent.
     let late = StoredTransaction { created_at_ms: NOON_MS + 41_400_000, ..attempt() };
     for day in ["2026-08-22", "2026-08-23"] {
-        for other in [status(404), found(-1)] {
+        for other in [no_payment(), found(-1)] {
             let server =
                 server(move |request| if request.path.ends_with(day) { found(2) } else { other.clone() }).await;
 
@@ -257,10 +275,26 @@ async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_
     let made_at = |created_at_ms| StoredTransaction { created_at_ms, ..attempt() };
     let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..made_at(now_ms - 7_200_000) };
 
-    assert_eq!(inquiry_answered(&made_at(now_ms), status(404)).await.unwrap(), TransactionState::Open);
-    assert_eq!(inquiry_answered(&made_at(now_ms - 7_200_000), status(404)).await.unwrap(), TransactionState::Closed);
-    let answer = inquiry_answered(&told, status(404)).await;
+    assert_eq!(inquiry_answered(&made_at(now_ms), no_payment()).await.unwrap(), TransactionState::Open);
+    assert_eq!(inquiry_answered(&made_at(now_ms - 7_200_000), no_payment()).await.unwrap(), TransactionState::Closed);
+    let answer = inquiry_answered(&told, no_payment()).await;
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+}
+
+/// A proxy and a wrong address answer 404 as well, and their word must free no order whose payer may have paid.
+#[tokio::test]
+async fn a_404_that_is_not_in_clicks_own_form_says_nothing_about_a_payment() {
+    let now_ms = now_ms();
+    let left = StoredTransaction { created_at_ms: now_ms - 7_200_000, ..attempt() };
+    let failed = StoredTransaction { closed_at_ms: Some(now_ms - 5_000), close_code: Some(-5_017), ..left.clone() };
+    for attempt in [left, failed] {
+        for reply in foreign_not_found() {
+            let shown = format!("{reply:?}");
+            let answer = inquiry_answered(&attempt, reply).await;
+            assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{shown}: {answer:?}");
+        }
+        assert_eq!(inquiry_answered(&attempt, no_payment()).await.unwrap(), TransactionState::Closed);
+    }
 }
 
 /// No payer waits for an hour after his card was declined.
@@ -276,13 +310,13 @@ async fn a_told_failure_is_believed_once_click_still_finds_nothing_a_second_late
 
     // The clock runs on during the test.
     let soon = StoredTransaction { closed_at_ms: Some(now_ms + 60_000), ..failed(0) };
-    assert_eq!(inquiry_answered(&soon, status(404)).await.unwrap(), TransactionState::Open);
-    assert_eq!(inquiry_answered(&failed(1_000), status(404)).await.unwrap(), TransactionState::Closed);
+    assert_eq!(inquiry_answered(&soon, no_payment()).await.unwrap(), TransactionState::Open);
+    assert_eq!(inquiry_answered(&failed(1_000), no_payment()).await.unwrap(), TransactionState::Closed);
     assert_eq!(inquiry_answered(&failed(1_000), found(2)).await.unwrap(), debited(), "what Click shows counts");
     assert_eq!(inquiry_answered(&failed(1_000), found(1)).await.unwrap(), TransactionState::Open);
     // Which of the two was altered cannot be known.
     let both = StoredTransaction { debited_at_ms: Some(now_ms - 5_000), ..failed(5_000) };
-    let answer = inquiry_answered(&both, status(404)).await;
+    let answer = inquiry_answered(&both, no_payment()).await;
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
 }
 
@@ -461,12 +495,14 @@ async fn a_reversal_that_was_turned_away_unprocessed_is_known_to_be() {
 }
 
 #[tokio::test]
-async fn access_is_shown_by_any_answer_of_clicks_own() {
-    for reply in [status(404), ok(&json!({"error_code": -1, "error_note": "not found"}))] {
+async fn access_is_shown_by_a_clear_answer_in_clicks_own_form() {
+    for reply in [no_payment(), ok(&json!({"error_code": 0, "payment_id": 0, "payment_status": 0}))] {
         let server = server(move |_| reply.clone()).await;
         click(&server).check_access().await.unwrap();
     }
-    for reply in [status(401), status(502), ok(&json!({}))] {
+    // A code that is not known may say that Click does not know us.
+    let strange = ok(&json!({"error_code": -1, "error_note": "no access"}));
+    for reply in [status(401), status(502), ok(&json!({})), strange].into_iter().chain(foreign_not_found()) {
         let server = server(move |_| reply.clone()).await;
         assert!(click(&server).check_access().await.is_err());
     }
@@ -474,8 +510,11 @@ async fn access_is_shown_by_any_answer_of_clicks_own() {
 
 #[tokio::test]
 async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
+    let foreign = foreign_not_found().map(|reply| (reply, true));
     for (reply, opens) in
-        [(status(401), true), (ok(&json!({"error_code": -1})), false), (status(404), false), (status(502), true)]
+        [(status(401), true), (ok(&json!({"error_code": -1})), false), (no_payment(), false), (status(502), true)]
+            .into_iter()
+            .chain(foreign)
     {
         let shown = format!("{reply:?}");
         let server = server(move |_| reply.clone()).await;

@@ -2,8 +2,8 @@
 
 use domain::id::TransactionId;
 
-use crate::GatewayError;
-use crate::json_answer::{AnswerFields, printable, unknown};
+use crate::json_answer::{AnswerFields, unknown, unknown_code};
+use crate::{AnswerFault, GatewayError};
 
 /// A payment in Click's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,21 +68,29 @@ fn accepted(body: &[u8]) -> Result<AnswerFields<'_>, GatewayError> {
     let answer = AnswerFields::of_answer(body)?;
     match answer.get("error_code").integer() {
         Some(0) => Ok(answer),
-        Some(code) => Err(unknown(&format!("{IN_ITS_WORDS}{code}"))),
+        Some(code) => Err(unknown_code(&code.to_string())),
         None => match answer.get("error_code").text() {
-            Some(code) => Err(unknown(&format!("{IN_ITS_WORDS}{}", printable(&code)))),
+            Some(code) => Err(unknown_code(&code)),
             None => Err(unknown("no error_code")),
         },
     }
 }
 
-const IN_ITS_WORDS: &str = "code ";
+/// Reads the body of HTTP 404, which Click documents for what it does not find. It is Click's word only with an `error_code`
+/// other than 0: a proxy, or another server at a wrong address, sends the same status, and this word frees an order.
+pub(super) fn read_not_found(body: &[u8]) -> Option<AnswerFault> {
+    let code = AnswerFields::of_answer(body).ok()?.get("error_code").integer()?;
+    (code != 0).then(|| AnswerFault::NotFound(code.to_string()))
+}
 
-/// How the client names the HTTP status 404.
-pub(super) const NOT_FOUND: &str = "HTTP 404";
-
-/// Whether an unknown outcome came in Click's own words: a code of its own, or its documented HTTP status for what it does not
-/// find. Then Click works and reads our requests. An attempt that its payer left is not found, and must not open the breaker.
-pub(super) fn is_understood(what: &str) -> bool {
-    what.starts_with(IN_ITS_WORDS) || what == NOT_FOUND
+/// Whether an unknown outcome came in Click's own form. Then Click works and reads our requests: an attempt that its payer left
+/// is not found, and must not open the breaker.
+pub(super) fn is_understood(fault: &AnswerFault) -> bool {
+    match fault {
+        AnswerFault::Code(_) | AnswerFault::NotFound(_) => true,
+        AnswerFault::Timeout
+        | AnswerFault::BrokenConnection
+        | AnswerFault::HttpStatus(_)
+        | AnswerFault::Unreadable(_) => false,
+    }
 }

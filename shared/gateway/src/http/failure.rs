@@ -10,8 +10,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::request::Operation;
 use super::retry::TryError;
-use crate::GatewayError;
-use crate::json_answer::unknown;
+use crate::{AnswerFault, GatewayError};
 
 /// The wait if the gateway refuses a call as too many and sends no `Retry-After`.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -22,22 +21,22 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 /// The meaning of a status other than 2xx: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
 /// many calls; anything else says nothing about what happened to the request.
 pub(super) fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Option<TryError> {
-    let what = format!("HTTP {}", status.as_u16());
+    let fault = AnswerFault::HttpStatus(status.as_u16());
     Some(match status {
         status if status.is_success() => return None,
         // Wrong credentials, or a grant this client may not use (RFC 6749 §5.2): an operator's to mend.
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if operation == Operation::Token => {
-            TryError::Lasting(GatewayError::NotAdmitted { what: format!("{what} for our consumer key") })
+            TryError::Lasting(GatewayError::NotAdmitted { what: format!("{fault} for our consumer key") })
         }
         StatusCode::UNAUTHORIZED => TryError::Unauthorized,
-        StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
+        StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what: fault.to_string() }),
         StatusCode::TOO_MANY_REQUESTS => throttled(headers),
         // An overloaded gateway may have begun the reversal all the same; an inquiry must show it.
         StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) && operation != Operation::Reverse => {
             throttled(headers)
         }
-        status if status.is_server_error() => TryError::Passing(unknown(&what)),
-        _ => TryError::Lasting(unknown(&what)),
+        status if status.is_server_error() => TryError::Passing(fault.into()),
+        _ => TryError::Lasting(fault.into()),
     })
 }
 
@@ -66,7 +65,7 @@ pub(super) fn transport_failure(error: reqwest::Error) -> TryError {
         return TryError::Passing(GatewayError::Unreachable(Arc::new(error)));
     }
     if error.is_timeout() {
-        return TryError::Lasting(GatewayError::OutcomeUnknown { what: "timeout".to_owned(), source: Some(error) });
+        return TryError::Lasting(GatewayError::OutcomeUnknown { fault: AnswerFault::Timeout, source: Some(error) });
     }
-    TryError::Passing(GatewayError::OutcomeUnknown { what: "broken connection".to_owned(), source: Some(error) })
+    TryError::Passing(GatewayError::OutcomeUnknown { fault: AnswerFault::BrokenConnection, source: Some(error) })
 }

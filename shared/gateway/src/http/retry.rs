@@ -75,9 +75,10 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::AnswerFault;
 
     fn stumble() -> GatewayError {
-        GatewayError::OutcomeUnknown { what: "HTTP 503".to_owned(), source: None }
+        AnswerFault::HttpStatus(503).into()
     }
 
     #[tokio::test]

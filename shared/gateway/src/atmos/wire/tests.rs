@@ -144,8 +144,8 @@ fn an_answer_that_does_not_say_it_clearly_is_an_unknown_outcome() {
     ] {
         let answer = report(body);
 
-        let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{body}: {answer:?}") };
-        assert_eq!(what, expected, "{body}");
+        let Err(GatewayError::OutcomeUnknown { fault, .. }) = answer else { panic!("{body}: {answer:?}") };
+        assert_eq!(fault.to_string(), expected, "{body}");
     }
 }
 
