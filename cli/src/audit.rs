@@ -29,7 +29,7 @@ mod word;
 
 use progress::AuditProgress;
 use report::{AskedAccount, AuditReport, Audited};
-use word::GatewayWord;
+use word::{GatewayWord, RecordedTransaction};
 
 /// The pauses before a possible difference is read again. A transaction of the database commits in milliseconds; the last pause
 /// is for one that waited for a lock.
@@ -233,12 +233,17 @@ impl<'a> Audit<'a> {
 
     /// The answers of each account about all transactions of these orders that are its own.
     async fn answers(&mut self, orders: &[OrderRecord]) -> Result<Vec<Answers>, Exit> {
-        let mut of_accounts = Vec::new();
+        let (asked_at_ms, mut of_accounts) = (self.store.now_ms(), Vec::new());
         for word in &mut self.words {
             let ours = word.identity().clone();
             let (mut with_row, mut without_row) = (Vec::new(), Vec::new());
             for record in orders {
-                with_row.extend(record.transactions.iter().filter(|row| row.gateway == ours));
+                let of_account = record.transactions.iter().filter(|row| row.gateway == ours);
+                with_row.extend(of_account.map(|row| RecordedTransaction {
+                    row,
+                    allowed_until_ms: record.order.allowed_until_ms_of(&row.gateway, row.transaction_id),
+                    asked_at_ms,
+                }));
                 let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
                 let payer = record.order.transaction_id.filter(|_| is_paid && record.order.is_of(&ours));
                 without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));

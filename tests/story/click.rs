@@ -25,6 +25,7 @@ on_both_kinds! {
     values_that_slid_over_a_boundary_are_refused
     a_failed_payment_frees_its_order_and_the_second_try_pays
     a_failure_that_click_does_not_find_frees_its_order_within_seconds
+    a_debit_on_the_day_after_its_first_prepare_is_found
     a_payment_whose_month_is_over_is_given_back_by_other_means
     doctor_takes_no_other_server_for_click
 }
@@ -206,6 +207,27 @@ async fn a_failure_that_is_sent_again_as_a_success_pays_nothing(kind: Kind) {
     let moved: Vec<_> = book.iter().map(|line| (&line["state"], &line["debits"], &line["reversals_asked"])).collect();
     assert_eq!(moved, [(&json!("closed"), &json!(0), &json!(0)), (&json!("debited"), &json!(1), &json!(0))]);
     assert_eq!(app.history(paying).await.times_entered("paid"), 1);
+}
+
+/// The payer pressed the button again after midnight: Prepare was repeated, and allowed the debit anew.
+async fn a_debit_on_the_day_after_its_first_prepare_is_found(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    let id = app.click_order().await;
+    app.click_fault("complete-never").await;
+    app.click_fault("mti-not-found").await;
+    assert_eq!(app.pay_click(id).await["outcome"], "debited");
+    app.wait_for(id, "confirming").await;
+    app.execute(&format!("update transactions set created_at_ms = created_at_ms - 86400000 where order_id = {id}"))
+        .await;
+    // Click finds no payment, and may debit still.
+    app.reconcile(id).await;
+    assert_eq!(app.transactions(id).await[0]["state"], "open");
+
+    app.clear_click_faults().await;
+    app.reconcile(id).await;
+
+    app.wait_for(id, "paid").await;
+    agrees(&app, id).await;
 }
 
 /// A server that knows nothing of Click answers 404, as Click does to a question about no payment.

@@ -11,7 +11,7 @@ use domain::order::GatewayIdentity;
 use domain::terms::OutcomeSource;
 use domain::transaction::{BookLine, StoredTransaction, TransactionReport};
 use gateway::coordination::{Obstacle, Urgency};
-use gateway::{Gateway, GatewayError};
+use gateway::{Gateway, GatewayError, InquiryFacts};
 use serde::Serialize;
 use telemetry::causes;
 use tokio::task::JoinSet;
@@ -121,17 +121,18 @@ impl GatewayWord {
     /// The gateway cannot be asked at all. A transaction without an answer is [`Word::NotAsked`].
     pub(super) async fn about(
         &mut self,
-        transactions: &[&StoredTransaction],
+        transactions: &[RecordedTransaction<'_>],
     ) -> Result<HashMap<TransactionId, Word>, Exit> {
         let Some(ledger) = &mut self.ledger else {
-            let recorded = |row: &&StoredTransaction| {
-                let others = row.others(transactions.iter().copied()).cloned().collect();
-                Asked::Recorded { row: Box::new((*row).clone()), others }
+            let recorded = |asked: &RecordedTransaction<'_>| {
+                let RecordedTransaction { row, allowed_until_ms, asked_at_ms } = *asked;
+                let others = row.others(transactions.iter().map(|other| other.row)).cloned().collect();
+                Asked::Recorded { row: Box::new(row.clone()), others, allowed_until_ms, asked_at_ms }
             };
             return self.inquire(transactions.iter().map(recorded)).await;
         };
         let mut word = |id: &TransactionId| ledger.remove(id).map_or(Word::Unknown, Word::Said);
-        Ok(transactions.iter().map(|row| (row.transaction_id, word(&row.transaction_id))).collect())
+        Ok(transactions.iter().map(|asked| (asked.row.transaction_id, word(&asked.row.transaction_id))).collect())
     }
 
     /// The gateway's records of transactions without a row; their lines stay in the ledger.
@@ -205,12 +206,24 @@ impl GatewayWord {
     }
 }
 
+/// A row to ask about, and what of its order the gateway must know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordedTransaction<'a> {
+    pub(super) row: &'a StoredTransaction,
+    /// Until when its debit may come, epoch milliseconds; `None` where it is not the order's allowed one.
+    pub(super) allowed_until_ms: Option<i64>,
+    /// Epoch milliseconds of the database's clock.
+    pub(super) asked_at_ms: i64,
+}
+
 /// A transaction that is asked about.
 enum Asked {
     Recorded {
         row: Box<StoredTransaction>,
         /// The order's other transactions.
         others: Vec<StoredTransaction>,
+        allowed_until_ms: Option<i64>,
+        asked_at_ms: i64,
     },
     /// One that we have no row for.
     Unrecorded(TransactionId),
@@ -227,9 +240,11 @@ impl Asked {
     /// `None` where the gateway cannot be asked about such a transaction.
     async fn inquire(&self, gateway: &Gateway) -> Result<Option<TransactionReport>, GatewayError> {
         match self {
-            Asked::Recorded { row, others } => {
+            Asked::Recorded { row, others, allowed_until_ms, asked_at_ms } => {
                 let others: Vec<&StoredTransaction> = others.iter().collect();
-                gateway.inquire(row, &others, Urgency::Later).await.map(Some)
+                let facts =
+                    InquiryFacts { others: &others, allowed_until_ms: *allowed_until_ms, asked_at_ms: *asked_at_ms };
+                gateway.inquire(row, &facts, Urgency::Later).await.map(Some)
             }
             Asked::Unrecorded(id) => gateway.inquire_unrecorded(*id, Urgency::Later).await,
         }

@@ -217,6 +217,12 @@ impl Order {
         self.gateway() == Some(gateway)
     }
 
+    /// Until when the debit of this transaction may come, epoch milliseconds; `None` where it is not the allowed one.
+    pub fn allowed_until_ms_of(&self, gateway: &GatewayIdentity, transaction_id: TransactionId) -> Option<i64> {
+        let is_allowed = self.is_of(gateway) && self.allowed_transaction_id == Some(transaction_id);
+        self.allowed_until_ms.filter(|_| is_allowed)
+    }
+
     /// Whether its customer may choose the account at that time, for the first time or anew, as far as its row says: a
     /// transaction that its gateway has begun, or whose debit is told, forbids it all the same.
     pub fn takes_choice_at(&self, now_ms: i64) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
@@ -18,6 +18,7 @@ pub use self::settings::{ClickSettings, SANDBOX_SECRET};
 use self::wire::PAID;
 use crate::coordination::{Coordination, Urgency};
 use crate::http::ClientFault;
+use crate::inquiry::InquiryFacts;
 use crate::json_answer::unknown;
 use crate::{AnswerFault, GatewayError};
 
@@ -131,15 +132,15 @@ impl ClickGateway {
     ///
     /// An attempt is found by its order (`status_by_mti`), a known payment by its number (`payment/status`). No answer names the
     /// amount: the one of the signed Prepare counts, which is the row's. Of several attempts `status_by_mti` shows one, and
-    /// which is not documented: `others` are the rows of the order's other attempts, and what is theirs is not taken for this
-    /// one's. An attempt whose known payment failed is asked about in both ways: another payment may have been made for it.
+    /// which is not documented: what is, or may be, another attempt's is not taken for this one's. An attempt whose known payment
+    /// failed is asked about in both ways: another payment may have been made for it.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
     pub async fn inquire(
         &self,
         transaction: &StoredTransaction,
-        others: &[&StoredTransaction],
+        facts: &InquiryFacts<'_>,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         let known = match transaction.success_transaction_id {
@@ -152,7 +153,7 @@ impl ClickGateway {
         let (state, payment_id) = match known {
             Some(seen) if moved_money(&seen.0) || !is_unpaid(transaction) => seen,
             known => {
-                let by_order = self.inquire_by_order(transaction, others, urgency).await?;
+                let by_order = self.inquire_by_order(transaction, facts, urgency).await?;
                 match by_order {
                     // It says no more than the known payment.
                     (TransactionState::Closed, _) | (TransactionState::Open, None) => known.unwrap_or(by_order),
@@ -175,14 +176,17 @@ impl ClickGateway {
     async fn inquire_by_order(
         &self,
         transaction: &StoredTransaction,
-        others: &[&StoredTransaction],
+        facts: &InquiryFacts<'_>,
         urgency: Urgency,
     ) -> Result<(TransactionState, Option<TransactionId>), GatewayError> {
         let api = &self.0.api;
         let order_id = transaction.order_id.to_string();
         let (mut found, mut unanswered): (Option<(TransactionState, Option<TransactionId>)>, _) = (None, None);
         let mut is_of_another = false;
-        for day in days::of_attempt(transaction.created_at_ms, DEBIT_WITHIN) {
+        // A debit that was told and is not found may have been made on any day since.
+        let today_ms = transaction.debited_at_ms.map(|_| facts.asked_at_ms);
+        let until_ms = debit_until_ms(transaction, facts).max(transaction.debited_at_ms.unwrap_or(i64::MIN));
+        for day in days::of_attempt(transaction.created_at_ms, until_ms, today_ms) {
             let seen = match api.status_by_mti(&order_id, &day, urgency).await {
                 Ok(None) => continue,
                 Ok(Some(payment)) => {
@@ -190,7 +194,7 @@ impl ClickGateway {
                         Some(status) => status,
                         None => api.status(payment.payment_id, urgency).await?,
                     };
-                    if matching::may_be_of_another(transaction, others, payment.payment_id, status) {
+                    if matching::may_be_of_another(transaction, facts.others, payment.payment_id, status) {
                         is_of_another = true;
                         continue;
                     }
@@ -224,7 +228,7 @@ impl ClickGateway {
             (None, None) if is_of_another && transaction.debited_at_ms.is_some() => {
                 Ok((TransactionState::Unclear { code: "a payment that may be another attempt's".to_owned() }, None))
             }
-            (None, None) => Ok((not_found(transaction, now_ms())?, None)),
+            (None, None) => Ok((not_found(transaction, facts)?, None)),
         }
     }
 
@@ -284,27 +288,29 @@ fn state(
     })
 }
 
+/// Until when a debit of the attempt may come: an hour after its last Prepare. A repeat of Prepare allows it anew.
+fn debit_until_ms(transaction: &StoredTransaction, facts: &InquiryFacts<'_>) -> i64 {
+    let first_until_ms = transaction.created_at_ms.saturating_add(millis(DEBIT_WITHIN));
+    facts.allowed_until_ms.map_or(first_until_ms, |allowed_until_ms| allowed_until_ms.max(first_until_ms))
+}
+
 /// The meaning of "no such payment" on each day. The payer may not have gone on after Prepare, and Click debits no
 /// more once it has told a failure (Click documents, Complete: free the reservation). A debit that was seen or told is another
 /// matter, for no signature covers which of the two a Complete tells.
-fn not_found(transaction: &StoredTransaction, now_ms: i64) -> Result<TransactionState, GatewayError> {
+fn not_found(transaction: &StoredTransaction, facts: &InquiryFacts<'_>) -> Result<TransactionState, GatewayError> {
     let is_told = transaction.debited_at_ms.is_some();
     match transaction.state {
         StoredState::Open | StoredState::Closed if !is_told => {
-            let forgotten_at_ms = transaction.created_at_ms.saturating_add(millis(DEBIT_WITHIN));
+            let forgotten_at_ms = debit_until_ms(transaction, facts);
             let failed_at_ms =
                 transaction.closed_at_ms.map(|at_ms| at_ms.saturating_add(millis(FAILURE_BELIEVED_AFTER)));
             let closed_from_ms = failed_at_ms.map_or(forgotten_at_ms, |failed_at_ms| failed_at_ms.min(forgotten_at_ms));
-            Ok(if now_ms < closed_from_ms { TransactionState::Open } else { TransactionState::Closed })
+            Ok(if facts.asked_at_ms < closed_from_ms { TransactionState::Open } else { TransactionState::Closed })
         }
         StoredState::Open | StoredState::Closed | StoredState::Debited | StoredState::Reversed => {
             Err(unknown("a payment that was told and is not found"))
         }
     }
-}
-
-fn now_ms() -> i64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl fmt::Debug for ClickGateway {

@@ -17,6 +17,7 @@ pub mod coordination;
 mod error;
 mod gateways;
 mod http;
+mod inquiry;
 mod json_answer;
 mod metrics;
 pub mod payme;
@@ -28,6 +29,7 @@ use click::ClickGateway;
 pub use error::{AnswerFault, GatewayError, UnreachableCause};
 pub use gateways::Gateways;
 pub use http::ClientFault;
+pub use inquiry::InquiryFacts;
 use payme::PaymeGateway;
 
 /// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing
@@ -138,21 +140,20 @@ impl Gateway {
         }
     }
 
-    /// Makes an inquiry: asks for the state of one transaction. It moves no money, so it may always be repeated. `others` are
-    /// the order's other transactions, for a gateway whose answer names the order alone.
+    /// Makes an inquiry: asks for the state of one transaction. It moves no money, so it may always be repeated.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
     pub async fn inquire(
         &self,
         transaction: &StoredTransaction,
-        others: &[&StoredTransaction],
+        facts: &InquiryFacts<'_>,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction.transaction_id, urgency).await,
             Gateway::Payme(payme) => Ok(payme.inquire(transaction)),
-            Gateway::Click(click) => click.inquire(transaction, others, urgency).await,
+            Gateway::Click(click) => click.inquire(transaction, facts, urgency).await,
         }
     }
 

@@ -9,7 +9,7 @@ use domain::refund::{Refund, RefundState};
 use domain::transaction::{StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use gateway::coordination::Urgency;
-use gateway::{Gateway, GatewayError};
+use gateway::{Gateway, GatewayError, InquiryFacts};
 use store::orders::{self, Transition};
 use store::{Store, StoreError};
 use store::{refunds, transactions};
@@ -135,7 +135,9 @@ impl RefundRun<'_> {
         let store = &self.context.store;
         let payment = self.payment(refund).await?;
         let asked_at_ms = store.now_ms();
-        let seen = match gateway.inquire(&payment, &[], Urgency::Now).await {
+        // The number of its debit is known, and no other transaction of the order can be meant.
+        let facts = InquiryFacts { others: &[], allowed_until_ms: None, asked_at_ms };
+        let seen = match gateway.inquire(&payment, &facts, Urgency::Now).await {
             Ok(report) => report.state,
             // The gateway does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },

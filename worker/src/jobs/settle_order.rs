@@ -9,7 +9,7 @@ use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
 use gateway::coordination::Urgency;
-use gateway::{Gateway, GatewayError};
+use gateway::{Gateway, GatewayError, InquiryFacts};
 use store::Store;
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
@@ -181,7 +181,9 @@ async fn inquire<'a>(
         return Ok(known(TransactionState::Open));
     };
     let others: Vec<&StoredTransaction> = stored.others(of_order).collect();
-    match gateway.inquire(stored, &others, urgency).await {
+    let allowed_until_ms = order.allowed_until_ms_of(&stored.gateway, stored.transaction_id);
+    let facts = InquiryFacts { others: &others, allowed_until_ms, asked_at_ms };
+    match gateway.inquire(stored, &facts, urgency).await {
         Ok(report) if is_again => Ok(Inquiry { report: Some(report.clone()), ..known(again::meaning(&report.state)) }),
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         Err(error) if is_again && !is_worth_repeating(order, &error) => Ok(known(TransactionState::Closed)),

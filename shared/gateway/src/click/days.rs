@@ -1,7 +1,9 @@
 //! The days on which a payment may have been made: `status_by_mti` asks about one day of Tashkent.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
+use domain::time::millis;
 use time::{Date, OffsetDateTime};
 
 use super::call::TASHKENT;
@@ -9,21 +11,24 @@ use super::call::TASHKENT;
 /// Our clock may be ahead of Click's by so much.
 const CLOCKS_APART: Duration = Duration::from_secs(300);
 
-/// The day of Tashkent, or the two days around a midnight, on which an attempt of that time can have been paid, as
-/// `YYYY-MM-DD`. The later one is first: most payments at midnight are made after it.
-pub(super) fn of_attempt(prepared_at_ms: i64, debit_within: Duration) -> Vec<String> {
-    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+/// The most days from the first one that one inquiry asks about.
+const MOST_DAYS: usize = 7;
+
+/// The days of Tashkent, from the attempt's first Prepare to the time until which its debit may come, and the one of
+/// `today_ms`, as `YYYY-MM-DD`. The latest is first: most payments at midnight are made after it.
+pub(super) fn of_attempt(prepared_at_ms: i64, debit_until_ms: i64, today_ms: Option<i64>) -> Vec<String> {
     let day = |at_ms: i64| {
         let at = OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         at.to_offset(TASHKENT).date()
     };
-    let first = day(prepared_at_ms.saturating_sub(ms(CLOCKS_APART)));
-    let last = day(prepared_at_ms.saturating_add(ms(debit_within)).saturating_add(ms(CLOCKS_APART)));
-    let mut days = vec![written(last)];
-    if first != last {
-        days.push(written(first));
-    }
-    days
+    let first = day(prepared_at_ms.saturating_sub(millis(CLOCKS_APART)));
+    let last = day(debit_until_ms.saturating_add(millis(CLOCKS_APART)));
+    let following = std::iter::successors(Some(first), |day| day.next_day());
+    let mut days: Vec<Date> = following.take_while(|day| *day <= last).take(MOST_DAYS).collect();
+    days.extend([Some(last), today_ms.map(day)].into_iter().flatten());
+    days.sort_unstable_by_key(|day| Reverse(*day));
+    days.dedup();
+    days.into_iter().map(written).collect()
 }
 
 fn written(day: Date) -> String {
@@ -36,10 +41,14 @@ mod tests {
 
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn ms(at: OffsetDateTime) -> i64 {
+        at.unix_timestamp() * 1_000
+    }
 
     fn days(prepared_at: OffsetDateTime) -> Vec<String> {
-        of_attempt(prepared_at.unix_timestamp() * 1_000, HOUR)
+        of_attempt(ms(prepared_at), ms(prepared_at) + HOUR_MS, None)
     }
 
     #[test]
@@ -59,9 +68,27 @@ mod tests {
     }
 
     #[test]
+    fn a_debit_that_may_come_later_is_asked_about_on_each_day_until_then() {
+        let prepared = ms(datetime!(2026-08-22 22:50 +5));
+        let until = |at, today| of_attempt(prepared, ms(at), today);
+
+        assert_eq!(until(datetime!(2026-08-22 23:50 +5), None), ["2026-08-22"]);
+        assert_eq!(until(datetime!(2026-08-23 00:15 +5), None), ["2026-08-23", "2026-08-22"]);
+        assert_eq!(until(datetime!(2026-08-24 09:00 +5), None), ["2026-08-24", "2026-08-23", "2026-08-22"]);
+        let today = Some(ms(datetime!(2026-08-25 09:00 +5)));
+        assert_eq!(until(datetime!(2026-08-22 23:50 +5), today), ["2026-08-25", "2026-08-22"]);
+        assert_eq!(until(datetime!(2026-08-25 09:00 +5), today).len(), 4, "no day twice");
+        let long = until(datetime!(2026-12-31 09:00 +5), today);
+        assert_eq!((long.len(), long[0].as_str(), long[7].as_str()), (8, "2026-12-31", "2026-08-22"));
+    }
+
+    #[test]
     fn no_time_makes_it_panic() {
         for at_ms in [i64::MIN, 0, i64::MAX] {
-            assert!((1..=2).contains(&of_attempt(at_ms, HOUR).len()));
+            for until_ms in [i64::MIN, 0, i64::MAX] {
+                let days = of_attempt(at_ms, until_ms, Some(until_ms));
+                assert!((1..=9).contains(&days.len()), "{days:?}");
+            }
         }
     }
 }

@@ -14,6 +14,12 @@ const MS: Duration = Duration::from_millis(1);
 /// 12:00 in Tashkent on 2026-08-22.
 const NOON_MS: i64 = 1_787_382_000_000;
 
+/// Three hours later. The machine's own clock shows another year.
+const NOW_MS: i64 = NOON_MS + 10_800_000;
+
+/// An order's only attempt, which is not the allowed one.
+const ALONE: InquiryFacts<'_> = InquiryFacts { others: &[], allowed_until_ms: None, asked_at_ms: NOW_MS };
+
 const BY_ORDER: &str = "/click/v2/merchant/payment/status_by_mti/22222/197/2026-08-22";
 const STATUS: &str = "/click/v2/merchant/payment/status/22222/555";
 const REVERSAL: &str = "/click/v2/merchant/payment/reversal/22222/555";
@@ -87,7 +93,7 @@ async fn server(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> S
 /// The answer to an inquiry about `attempt` where Click answers every question like this.
 async fn inquiry_answered(attempt: &StoredTransaction, reply: Reply) -> Result<TransactionState, GatewayError> {
     let server = server(move |_| reply.clone()).await;
-    click(&server).inquire(attempt, &[], Urgency::Now).await.map(|report| report.state)
+    click(&server).inquire(attempt, &ALONE, Urgency::Now).await.map(|report| report.state)
 }
 
 fn debited() -> TransactionState {
@@ -98,7 +104,7 @@ fn debited() -> TransactionState {
 async fn an_attempt_is_asked_about_by_its_order_and_the_day_in_tashkent() {
     let server = server(|_| found(2)).await;
 
-    let report = click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap();
+    let report = click(&server).inquire(&attempt(), &ALONE, Urgency::Now).await.unwrap();
 
     let expected = TransactionReport {
         transaction_id: TransactionId(778),
@@ -120,7 +126,7 @@ async fn a_known_payment_is_asked_about_by_its_number() {
     let server = server(|request| if request.path == STATUS { found(2) } else { no_payment() }).await;
     let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
 
-    assert_eq!(click(&server).inquire(&known, &[], Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&known, &ALONE, Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(STATUS).len(), 1);
 }
 
@@ -157,7 +163,7 @@ async fn an_attempt_whose_payment_failed_is_asked_about_by_its_number_and_by_its
 
 async fn inquiry_report(attempt: &StoredTransaction, reply: Reply) -> TransactionReport {
     let server = server(move |_| reply.clone()).await;
-    click(&server).inquire(attempt, &[], Urgency::Now).await.unwrap()
+    click(&server).inquire(attempt, &ALONE, Urgency::Now).await.unwrap()
 }
 
 /// A late debit of a closed attempt that no other attempt can have made; and one attempt alone gets it.
@@ -192,7 +198,7 @@ async fn an_answer_without_a_status_is_followed_by_a_question_about_the_payment(
     })
     .await;
 
-    assert_eq!(click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&attempt(), &ALONE, Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(STATUS).len(), 1);
 }
 
@@ -254,7 +260,7 @@ async fn at_midnight_a_debit_is_found_on_either_day() {
             let server =
                 server(move |request| if request.path.ends_with(day) { found(2) } else { other.clone() }).await;
 
-            assert_eq!(click(&server).inquire(&late, &[], Urgency::Now).await.unwrap().state, debited(), "{day}");
+            assert_eq!(click(&server).inquire(&late, &ALONE, Urgency::Now).await.unwrap().state, debited(), "{day}");
         }
     }
 }
@@ -264,14 +270,14 @@ async fn a_day_without_an_answer_leaves_the_outcome_unknown() {
     let late = StoredTransaction { created_at_ms: NOON_MS + 41_400_000, ..attempt() };
     let server = server(|request| if request.path.ends_with("2026-08-23") { status(502) } else { found(-1) }).await;
 
-    let answer = click(&server).inquire(&late, &[], Urgency::Now).await;
+    let answer = click(&server).inquire(&late, &ALONE, Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
 }
 
 #[tokio::test]
 async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_closed_by_it() {
-    let now_ms = now_ms();
+    let now_ms = NOW_MS;
     let made_at = |created_at_ms| StoredTransaction { created_at_ms, ..attempt() };
     let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..made_at(now_ms - 7_200_000) };
 
@@ -281,10 +287,55 @@ async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_
     assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
 }
 
+/// A repeated Prepare allows the debit for an hour from then on.
+#[tokio::test]
+async fn an_attempt_is_open_until_an_hour_after_its_last_prepare_and_asked_about_on_each_day_until_then() {
+    // 22:50 in Tashkent; Prepare again at 23:45, and the debit at 00:05.
+    let prepared = StoredTransaction { created_at_ms: NOON_MS + 39_000_000, ..attempt() };
+    let allowed_until_ms = Some(prepared.created_at_ms + 55 * 60_000 + 3_600_000);
+    let asked = |at_ms| InquiryFacts { allowed_until_ms, asked_at_ms: prepared.created_at_ms + at_ms, ..ALONE };
+    let on_the_second_day =
+        |request: &Request| if request.path.ends_with("2026-08-23") { found(2) } else { no_payment() };
+    let server = self::server(on_the_second_day).await;
+    let seen = click(&server).inquire(&prepared, &asked(80 * 60_000), Urgency::Now).await.unwrap().state;
+    assert_eq!(seen, debited());
+
+    let server = self::server(|_| no_payment()).await;
+    for (minutes, expected) in
+        [(66, TransactionState::Open), (114, TransactionState::Open), (115, TransactionState::Closed)]
+    {
+        let seen = click(&server).inquire(&prepared, &asked(minutes * 60_000), Urgency::Now).await.unwrap().state;
+        assert_eq!(seen, expected, "{minutes} min after the first Prepare");
+    }
+}
+
+/// Click publishes no time within which it debits.
+#[tokio::test]
+async fn a_debit_that_is_told_days_later_is_found_on_its_day() {
+    let told = StoredTransaction { debited_at_ms: Some(NOON_MS + 2 * 86_400_000), ..attempt() };
+    let facts = InquiryFacts { asked_at_ms: NOON_MS + 4 * 86_400_000, ..ALONE };
+    for day in ["2026-08-22", "2026-08-23", "2026-08-24", "2026-08-26"] {
+        let server = server(move |request| if request.path.ends_with(day) { found(2) } else { no_payment() }).await;
+        assert_eq!(click(&server).inquire(&told, &facts, Urgency::Now).await.unwrap().state, debited(), "{day}");
+    }
+}
+
+/// No rule about money reads the clock of the machine that asks: here it is months ahead of the database's.
+#[tokio::test]
+async fn a_machine_whose_clock_is_wrong_closes_no_attempt_early() {
+    let server = server(|_| no_payment()).await;
+    for (minutes, expected) in
+        [(10, TransactionState::Open), (59, TransactionState::Open), (60, TransactionState::Closed)]
+    {
+        let facts = InquiryFacts { asked_at_ms: NOON_MS + minutes * 60_000, ..ALONE };
+        assert_eq!(click(&server).inquire(&attempt(), &facts, Urgency::Now).await.unwrap().state, expected);
+    }
+}
+
 /// A proxy and a wrong address answer 404 as well, and their word must free no order whose payer may have paid.
 #[tokio::test]
 async fn a_404_that_is_not_in_clicks_own_form_says_nothing_about_a_payment() {
-    let now_ms = now_ms();
+    let now_ms = NOW_MS;
     let left = StoredTransaction { created_at_ms: now_ms - 7_200_000, ..attempt() };
     let failed = StoredTransaction { closed_at_ms: Some(now_ms - 5_000), close_code: Some(-5_017), ..left.clone() };
     for attempt in [left, failed] {
@@ -300,7 +351,7 @@ async fn a_404_that_is_not_in_clicks_own_form_says_nothing_about_a_payment() {
 /// No payer waits for an hour after his card was declined.
 #[tokio::test]
 async fn a_told_failure_is_believed_once_click_still_finds_nothing_a_second_later() {
-    let now_ms = now_ms();
+    let now_ms = NOW_MS;
     let failed = |ago_ms| StoredTransaction {
         created_at_ms: now_ms - 60_000,
         closed_at_ms: Some(now_ms - ago_ms),
@@ -323,13 +374,13 @@ async fn a_told_failure_is_believed_once_click_still_finds_nothing_a_second_late
 /// The answer to an inquiry about `attempt`, one of the order's two.
 async fn answered_beside(attempt: &StoredTransaction, other: &StoredTransaction, reply: Reply) -> TransactionState {
     let server = server(move |_| reply.clone()).await;
-    click(&server).inquire(attempt, &[other], Urgency::Now).await.unwrap().state
+    click(&server).inquire(attempt, &InquiryFacts { others: &[other], ..ALONE }, Urgency::Now).await.unwrap().state
 }
 
 /// To count it twice would be a second payment that was never made, and its return would take the only one back.
 #[tokio::test]
 async fn a_payment_of_an_order_is_one_attempts_alone() {
-    let made_ms = now_ms() - 60_000;
+    let made_ms = NOW_MS - 60_000;
     let first = StoredTransaction { created_at_ms: made_ms, ..attempt() };
     let failed = StoredTransaction { closed_at_ms: Some(made_ms), state: StoredState::Closed, ..first.clone() };
     let altered = StoredTransaction { debited_at_ms: Some(made_ms), ..failed.clone() };
@@ -360,7 +411,7 @@ async fn a_payment_of_an_order_is_one_attempts_alone() {
 
 #[tokio::test]
 async fn a_failure_is_not_taken_for_that_of_a_later_attempt() {
-    let made_ms = now_ms() - 1_200_000;
+    let made_ms = NOW_MS - 1_200_000;
     let failed = StoredTransaction { state: StoredState::Closed, created_at_ms: made_ms, ..attempt() };
     let second = StoredTransaction { transaction_id: TransactionId(779), created_at_ms: made_ms, ..attempt() };
     let told = StoredTransaction { debited_at_ms: Some(made_ms), ..second.clone() };
@@ -421,7 +472,7 @@ async fn each_failure_has_its_kind() {
 
 #[tokio::test]
 async fn a_click_that_cannot_be_reached_is_told_apart() {
-    let answer = click_at("http://127.0.0.1:1").inquire(&attempt(), &[], Urgency::Now).await;
+    let answer = click_at("http://127.0.0.1:1").inquire(&attempt(), &ALONE, Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "{answer:?}");
 }
@@ -430,7 +481,7 @@ async fn a_click_that_cannot_be_reached_is_told_apart() {
 async fn a_passing_failure_of_a_question_is_tried_again() {
     let server = server(|request| if request.earlier == 0 { status(502) } else { found(2) }).await;
 
-    assert_eq!(click(&server).inquire(&attempt(), &[], Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&attempt(), &ALONE, Urgency::Now).await.unwrap().state, debited());
     assert_eq!(server.requests(BY_ORDER).len(), 2);
 }
 
@@ -520,9 +571,9 @@ async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
         let server = server(move |_| reply.clone()).await;
         let gateway = click(&server);
         for _ in 0..6 {
-            let _ = gateway.inquire(&attempt(), &[], Urgency::Now).await;
+            let _ = gateway.inquire(&attempt(), &ALONE, Urgency::Now).await;
         }
-        let answer = gateway.inquire(&attempt(), &[], Urgency::Now).await;
+        let answer = gateway.inquire(&attempt(), &ALONE, Urgency::Now).await;
 
         assert_eq!(matches!(answer, Err(GatewayError::HeldBack { .. })), opens, "{shown}: {answer:?}");
     }
@@ -534,7 +585,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
         let server = server(move |_| reply.clone()).await;
         let gateway = click(&server);
 
-        let error = gateway.inquire(&attempt(), &[], Urgency::Now).await.unwrap_err();
+        let error = gateway.inquire(&attempt(), &ALONE, Urgency::Now).await.unwrap_err();
 
         let printed = format!("{error} {error:?} {gateway:?}");
         assert!(!printed.contains(SANDBOX_SECRET), "{printed}");
