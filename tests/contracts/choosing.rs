@@ -37,6 +37,7 @@ on_every_database! {
     a_draft_of_the_account_before_is_refused_and_its_late_link_is_not_stored
     a_payment_that_fails_on_an_earlier_draft_leaves_the_order_a_link_that_comes
     what_was_decided_for_the_account_before_is_not_written
+    money_that_goes_back_while_another_account_is_asked_pays_nothing
     of_choices_at_once_one_stands_and_each_answer_names_what_stood
     the_choices_of_an_order_are_counted
     no_order_of_choices_and_calls_lets_two_transactions_take_money
@@ -386,6 +387,25 @@ async fn what_was_decided_for_the_account_before_is_not_written(f: Fixture) {
     }
     let now = f.find(&order).await;
     assert_eq!((now.status, now.seen_closed_at_ms), (OrderStatus::Pending, None));
+}
+
+/// The worker has read the debit and waits for the account before, while the money goes back in the gateway's cabinet.
+async fn money_that_goes_back_while_another_account_is_asked_pays_nothing(f: Fixture) {
+    let order = f.chosen(&account(&telling())).await;
+    let begun = f.begin_on(&telling(), &order, "payment").await.transaction.unwrap();
+    f.debited(&telling(), &told("payment")).await;
+    let read = f.find(&order).await;
+    let canceled = f.canceled(&telling(), "payment", 5).await;
+    assert_eq!(canceled.verdict, CallbackVerdict::ReversalTold);
+
+    let settled = f.settle(&read, &paid(begun.transaction_id.0)).await.unwrap();
+
+    assert_eq!(settled, Transition::Refused);
+    let now = f.find(&order).await;
+    assert_eq!((now.status, now.transaction_id), (OrderStatus::Confirming, None));
+    // The run that follows reads the row as it is.
+    let row = transactions::of_order(&f.store, order.id).await.unwrap().remove(0);
+    assert_eq!(row.state, StoredState::Reversed);
 }
 
 async fn of_choices_at_once_one_stands_and_each_answer_names_what_stood(f: Fixture) {

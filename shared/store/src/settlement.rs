@@ -245,6 +245,10 @@ const MARK_PAID: Statement = Statement {
             and coalesce(orders.gateway, '') = payment.gateway
             and (orders.status in ('pending', 'confirming')
                 or (orders.status = 'review' and orders.resolution_transaction_id = payment.transaction_id))
+            -- its gateway has told meanwhile that the money goes back
+            and not exists (select 1 from transactions as told where told.gateway = payment.gateway
+                and told.transaction_id = payment.transaction_id and told.state = 'reversed'
+                and told.closed_at_ms is not null)
         returning id, transaction_id, resolution_by",
     postgres: "-- mark_paid
         update orders set status = 'paid', transaction_id = payment.transaction_id, final_at_ms = $2, reason = null,
@@ -257,10 +261,17 @@ const MARK_PAID: Statement = Statement {
             and (coalesce(orders.status, '') in ('pending', 'confirming')
                 or (coalesce(orders.status, '') = 'review'
                     and orders.resolution_transaction_id = payment.transaction_id))
+            -- its gateway has told meanwhile that the money goes back
+            and not exists (select 1 from transactions as told where told.gateway = payment.gateway
+                and told.transaction_id = payment.transaction_id and told.state = 'reversed'
+                and told.closed_at_ms is not null)
         returning orders.id, orders.transaction_id, orders.resolution_by",
 };
 
 /// Writes *paid* if the order's row allows it; no other statement does. Returns the orders that are paid now.
+///
+/// The row of a gateway that only tells (Payme) is read before the other accounts are asked, and its Cancel may come meanwhile.
+/// The order's row is locked, as it is in that call, so the statement sees it.
 async fn mark_paid(
     write: &mut Write,
     items: &[Arc<Settling>],

@@ -42,6 +42,11 @@ impl Inquiry {
         self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
     }
 
+    /// Whether its gateway has told that its money goes back: *paid* is refused then.
+    fn is_told_reversed(&self) -> bool {
+        self.was == StoredState::Reversed && self.end_is_told
+    }
+
     /// The money that moved on it, in tiyin; `None` where none did.
     fn amount_of_money(&self) -> Option<i64> {
         match self.state {
@@ -170,6 +175,9 @@ fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     let own = inquiries.iter().find(|inquiry| inquiry.is_about(order, Some(claimed)));
     let elsewhere = || inquiries.iter().find(|inquiry| inquiry.transaction_id == claimed);
     let shows = match own.or_else(elsewhere).map(|inquiry| &inquiry.state) {
+        Some(TransactionState::Debited { .. }) if own.is_some_and(Inquiry::is_told_reversed) => {
+            "its gateway told that its money goes back".to_owned()
+        }
         Some(TransactionState::Debited { .. }) if own.is_some() => {
             return Settlement::Paid { transaction_id: claimed };
         }
