@@ -1,5 +1,7 @@
 //! The customer chooses on our page how to pay, changes it, and pays once.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -12,6 +14,8 @@ on_both_kinds! {
     a_customer_chooses_payme_and_pays
     a_customer_goes_back_changes_to_atmos_and_pays_once_and_the_old_link_is_refused
     a_paused_gateway_cannot_be_chosen_until_it_is_resumed
+    a_gateway_that_was_chosen_before_and_is_silent_delays_no_payment
+    an_address_with_a_last_slash_leads_to_the_same_pages
     an_order_without_a_choice_is_shown_as_such_and_found_whole_by_an_audit
 }
 
@@ -81,6 +85,47 @@ async fn a_customer_goes_back_changes_to_atmos_and_pays_once_and_the_old_link_is
     // Paid through the account that was chosen last, and given back there.
     app.refund(id, "back", &json!({ "reason": "the tea was cold" })).await;
     app.wait_for(id, "refunded").await;
+}
+
+/// Atmos is asked about the draft that it made before the customer chose Payme. It would be waited for 15 s.
+async fn a_gateway_that_was_chosen_before_and_is_silent_delays_no_payment(kind: Kind) {
+    let app = TestApp::start_with(kind, &ACCOUNTS).await;
+    let (id, token) = unchosen(&app).await;
+    choose(&app, &token, "atmos").await;
+    app.wait_for_link(id).await;
+    choose(&app, &token, "payme").await;
+    let page = payment_page(&app, &token).await;
+    app.fault(json!({ "fault": "latency", "milliseconds": 60_000 })).await;
+
+    let receipt = act(&page, &format!("/payme/_sim/pay/{id}"), &json!({ "amount": 5_000 })).await;
+
+    assert_eq!(receipt["outcome"], "paid");
+    app.wait_for_within(id, "paid", Duration::from_secs(10)).await;
+    // The account before is asked all the same, and shows no second debit.
+    app.clear_faults().await;
+    app.command(&["orders", "reconcile", &id.to_string()]).await;
+    let order = app.wait_for(id, "paid").await;
+    assert_eq!((&order["payment_type"], &order["needs_review"]), (&json!("payme"), &json!(false)));
+    assert_eq!(app.history(id).await.times_entered("paid"), 1);
+}
+
+async fn an_address_with_a_last_slash_leads_to_the_same_pages(kind: Kind) {
+    let app = TestApp::start_with(kind, &ACCOUNTS).await;
+    let token = unchosen(&app).await.1;
+    let follow = async |path: &str, query: &str| {
+        let answer = app.get(&format!("{path}/{query}")).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (307, "no-store"), "{answer:?}");
+        let last = path.rsplit('/').next().unwrap();
+        assert_eq!(answer.header("location"), format!("../{last}{query}"));
+        app.get(&format!("{path}{query}")).await
+    };
+
+    assert_eq!(follow(&format!("/pay/{token}"), "").await.header("location"), format!("{token}?choose"));
+    assert!(follow(&format!("/pay/{token}"), "?choose").await.text.contains("value=\"payme\""));
+    assert_eq!(follow(&format!("/pay/{token}/return"), "?payment_id=7").await.status, 200);
+    // The browser sends the form again, with its content.
+    let form = choose(&app, &format!("{token}/"), "payme").await;
+    assert_eq!((form.status, form.header("location")), (307, &*format!("../{token}")));
 }
 
 async fn a_paused_gateway_cannot_be_chosen_until_it_is_resumed(kind: Kind) {

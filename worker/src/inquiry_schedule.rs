@@ -32,7 +32,7 @@ const UNCLEAR_MS: i64 = 600_000;
 const LATE_INQUIRY_SLACK_MS: i64 = 60_000;
 
 /// An inquiry that is due later than this after the last hint may wait behind all other jobs.
-const RECENT_HINT_MS: i64 = 60_000;
+pub(crate) const RECENT_HINT_MS: i64 = 60_000;
 
 impl InquirySchedule {
     /// A schedule with these distances from the last hint.

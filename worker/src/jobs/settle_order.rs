@@ -1,5 +1,7 @@
 //! Asks the gateway about every draft of an order and settles the order. No other job settles.
 
+use std::time::Duration;
+
 use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
@@ -9,17 +11,20 @@ use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
 use gateway::coordination::Urgency;
-use gateway::{Gateway, GatewayError, InquiryFacts};
+use gateway::{AnswerFault, Gateway, GatewayError, InquiryFacts};
 use store::Store;
+use store::jobs::Finish;
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
 use store::transactions;
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use crate::WorkerContext;
 use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
+use crate::inquiry_schedule::{RECENT_HINT_MS, deadline_ms};
 
 mod again;
 mod decide;
@@ -72,10 +77,19 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
 
     proof::check_all(context, lease, &order, &woken_by).await;
     reach(Point::SettleBeforeCall);
+    let ask = |draft, within| inquire(context, &order, draft, &drafts, (urgency, within), asked_at_ms);
+    let (own, elsewhere): (Vec<_>, Vec<_>) = drafts.iter().partition(|draft| order.is_of(&draft.gateway));
+    let mut answers = join_all(own.into_iter().map(|draft| ask(draft, None))).await;
+    let terms = gateway.terms();
+    // The customer has chosen another account since. The silence of the one before holds up no payment: the run that follows
+    // a payment at once asks it, and tells of a second debit.
+    let is_paid_here = !elsewhere.is_empty() && pays(&order, &terms, &answers, asked_at_ms, gateway.store_id());
+    if !is_paid_here {
+        let within = is_being_paid(&order, asked_at_ms).then_some(ELSEWHERE_WITHIN);
+        answers.extend(join_all(elsewhere.into_iter().map(|draft| ask(draft, within))).await);
+    }
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
-    for answer in
-        join_all(drafts.iter().map(|draft| inquire(context, &order, draft, &drafts, asked_at_ms, urgency))).await
-    {
+    for answer in answers {
         match answer {
             Ok(seen) => inquiries.push(seen),
             Err((asked, error)) => unanswered = Some((asked, error)),
@@ -92,7 +106,6 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         },
         _ => order,
     };
-    let terms = gateway.terms();
     if may_be_of_a_new_one(&terms, &inquiries) && transactions::of_order(store, order_id).await?.len() != drafts.len() {
         return Ok(anew(store));
     }
@@ -114,7 +127,10 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
     let seen = worth_keeping(&order, &terms, &inquiries, asked_at_ms);
     let schedule = &context.settings.inquiry_schedule;
-    let finish = finish_after(&order, &terms, &decision, &inquiries, schedule, asked_at_ms, store.now_ms());
+    let finish = match is_paid_here {
+        true => Finish::Snooze { until_ms: store.now_ms(), queue: QueueName::Settle },
+        false => finish_after(&order, &terms, &decision, &inquiries, schedule, asked_at_ms, store.now_ms()),
+    };
     match settlement::settle_beside(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);
@@ -122,6 +138,24 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         }
         Transition::Refused => Ok(anew(store)),
     }
+}
+
+type Answer<'a> = Result<Inquiry, (&'a Gateway, GatewayError)>;
+
+/// How long an account that the customer chose before is waited for while a payment may be under way. One that needs longer is
+/// asked again once it is not.
+const ELSEWHERE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether the order's account may tell its debit at any moment, and must find this job free.
+fn is_being_paid(order: &Order, asked_at_ms: i64) -> bool {
+    let is_open = deadline_ms(order).is_some_and(|deadline_ms| asked_at_ms < deadline_ms);
+    is_open && order.last_sign_ms().is_some_and(|sign_ms| asked_at_ms - sign_ms <= RECENT_HINT_MS)
+}
+
+/// Whether the answers of the order's own account alone make it *paid*.
+fn pays(order: &Order, terms: &Terms, answers: &[Answer<'_>], asked_at_ms: i64, store_id: &str) -> bool {
+    let seen: Vec<Inquiry> = answers.iter().filter_map(|answer| answer.as_ref().ok()).cloned().collect();
+    matches!(decide(order, terms, &seen, asked_at_ms, store_id), Settlement::Paid { .. })
 }
 
 /// Whether a debit that was not known before may be that of a transaction that began while the gateway was asked: its answer
@@ -145,9 +179,9 @@ async fn inquire<'a>(
     order: &Order,
     stored: &StoredTransaction,
     of_order: &[StoredTransaction],
+    (urgency, within): (Urgency, Option<Duration>),
     asked_at_ms: i64,
-    urgency: Urgency,
-) -> Result<Inquiry, (&'a Gateway, GatewayError)> {
+) -> Answer<'a> {
     let known = |state| Inquiry {
         gateway: stored.gateway.clone(),
         transaction_id: stored.transaction_id,
@@ -183,7 +217,12 @@ async fn inquire<'a>(
     let others: Vec<&StoredTransaction> = stored.others(of_order).collect();
     let allowed_until_ms = order.allowed_until_ms_of(&stored.gateway, stored.transaction_id);
     let facts = InquiryFacts { others: &others, allowed_until_ms, asked_at_ms };
-    match gateway.inquire(stored, &facts, urgency).await {
+    let call = gateway.inquire(stored, &facts, urgency);
+    let answer = match within {
+        Some(within) => timeout(within, call).await.unwrap_or_else(|_| Err(AnswerFault::Timeout.into())),
+        None => call.await,
+    };
+    match answer {
         Ok(report) if is_again => Ok(Inquiry { report: Some(report.clone()), ..known(again::meaning(&report.state)) }),
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         Err(error) if is_again && !is_worth_repeating(order, &error) => Ok(known(TransactionState::Closed)),

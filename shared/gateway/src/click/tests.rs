@@ -152,12 +152,12 @@ async fn an_attempt_whose_payment_failed_is_asked_about_by_its_number_and_by_its
         (by_order(556, 2), another, None),
     ] {
         let server = server(move |request| if request.path == STATUS { found(-5_017) } else { of_order.clone() }).await;
-        let report = click(&server).inquire(&known, &[], Urgency::Later).await.unwrap();
+        let report = click(&server).inquire(&known, &ALONE, Urgency::Later).await.unwrap();
         assert_eq!((report.state, report.unpaid_payment_id), (expected, id));
         assert_eq!((server.requests(STATUS).len(), server.requests(BY_ORDER).len()), (1, 1));
     }
     let server = server(|request| if request.path == STATUS { found(2) } else { status(404) }).await;
-    assert_eq!(click(&server).inquire(&known, &[], Urgency::Later).await.unwrap().state, debited());
+    assert_eq!(click(&server).inquire(&known, &ALONE, Urgency::Later).await.unwrap().state, debited());
     assert!(server.requests(BY_ORDER).is_empty());
 }
 
@@ -169,7 +169,7 @@ async fn inquiry_report(attempt: &StoredTransaction, reply: Reply) -> Transactio
 /// A late debit of a closed attempt that no other attempt can have made; and one attempt alone gets it.
 #[tokio::test]
 async fn a_payment_is_a_closed_attempts_only_where_no_other_may_have_made_it() {
-    let made_ms = now_ms() - 7_200_000;
+    let made_ms = NOW_MS - 7_200_000;
     let closed = StoredTransaction { state: StoredState::Closed, created_at_ms: made_ms, ..attempt() };
     let newer = StoredTransaction { transaction_id: TransactionId(779), ..closed.clone() };
     let open = StoredTransaction { state: StoredState::Open, ..newer.clone() };
