@@ -22,7 +22,7 @@ pub(crate) mod words;
 
 pub(crate) use availability::Availability;
 pub(crate) use choice::post_choice;
-use choice::{choice_page, see_other};
+use choice::{choice_page, see_other, without_last_slash};
 pub(crate) use rendering::problem_page;
 use rendering::{PageLinks, PageSettings, ReloadAs, order_of, page};
 use words::Situation;
@@ -37,6 +37,9 @@ pub(crate) async fn get_pay_page(
     request: &Request,
     Path(token): Path<String>,
 ) -> Result<Response, Problem> {
+    if let Some(elsewhere) = without_last_slash(request) {
+        return Ok(elsewhere);
+    }
     let order = order_of(&api, &token).await?;
     let now_ms = api.context.store.now_ms();
     let (situation, asks) = (Situation::of(&order, now_ms), Asks::of(request));
@@ -119,6 +122,9 @@ pub(crate) async fn get_return_page(
     request: &Request,
     Path(token): Path<String>,
 ) -> Result<Response, Problem> {
+    if let Some(elsewhere) = without_last_slash(request) {
+        return Ok(elsewhere);
+    }
     let mut order = order_of(&api, &token).await?;
     let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
     let mut reload = ReloadAs::Page;

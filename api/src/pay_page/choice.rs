@@ -46,6 +46,9 @@ pub(crate) async fn post_choice(
     Path(token): Path<String>,
     body: Body,
 ) -> Result<Response, Problem> {
+    if let Some(elsewhere) = without_last_slash(request) {
+        return Ok(elsewhere);
+    }
     let order = order_of(&api, &token).await?;
     // A form that cannot be read chooses nothing.
     let form = request_body::read(request.headers(), body, FORM_LIMIT).await.unwrap_or_default();
@@ -83,6 +86,22 @@ pub(super) fn see_other(token: &str, query: &str) -> Response {
         .header(header::LOCATION, format!("{token}{query}"))
         .header(header::CACHE_CONTROL, "no-store")
         .finish()
+}
+
+/// Leads from an address with a last slash to the same without it; `None` where there is none. A page's own addresses are
+/// relative, so that they work behind any proxy, and a last slash would turn them. The method stays, and so does the query, which
+/// a gateway may have written.
+pub(super) fn without_last_slash(request: &Request) -> Option<Response> {
+    // Routing takes the slash away.
+    let uri = request.original_uri();
+    let path = uri.path().strip_suffix('/')?.trim_end_matches('/');
+    let page = path.rsplit('/').next().filter(|page| !page.is_empty())?;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let response = Response::builder()
+        .status(StatusCode::TEMPORARY_REDIRECT)
+        .header(header::LOCATION, format!("../{page}{query}"))
+        .header(header::CACHE_CONTROL, "no-store");
+    Some(response.finish())
 }
 
 /// The account of the order's shop for this payment type, if this process has it.
