@@ -36,6 +36,7 @@ on_every_database! {
     after_a_change_the_old_account_takes_no_money
     a_draft_of_the_account_before_is_refused_and_its_late_link_is_not_stored
     a_payment_that_fails_on_an_earlier_draft_leaves_the_order_a_link_that_comes
+    a_draft_that_is_allowed_again_opens_no_transaction_of_another_account
     what_was_decided_for_the_account_before_is_not_written
     money_that_goes_back_while_another_account_is_asked_pays_nothing
     of_choices_at_once_one_stands_and_each_answer_names_what_stood
@@ -372,6 +373,24 @@ async fn a_payment_that_fails_on_an_earlier_draft_leaves_the_order_a_link_that_c
     assert_eq!((now.status, &now.payment_url), (OrderStatus::Pending, &None));
     let kinds: Vec<String> = f.jobs(&order).await.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["create_payment_link", "settle_order"]);
+}
+
+/// Numbers of two accounts may be the same, also in one order.
+async fn a_draft_that_is_allowed_again_opens_no_transaction_of_another_account(f: Fixture) {
+    let order = f.chosen(&account(&telling())).await;
+    let failed = f.begin_on(&telling(), &order, "failed").await.transaction.unwrap();
+    f.canceled(&telling(), "failed", 3).await;
+    let number = failed.transaction_id;
+    let back = done(f.choose(&order, &atmos()).await);
+    f.link(&back, number.0, PAYMENT_TTL_MS).await;
+    f.execute(&[format!("update transactions set state = 'closed' where order_id = {}", order.id)]).await;
+
+    assert_eq!(f.ask(&back, number.0).await, CallbackVerdict::Allowed);
+
+    let rows = transactions::of_order(&f.store, order.id).await.unwrap();
+    let state = |of: &GatewayIdentity| rows.iter().find(|row| row.gateway == *of).map(|row| row.state);
+    assert_eq!(state(&gateway()), Some(StoredState::Open), "{rows:?}");
+    assert_eq!(state(&telling().gateway), Some(StoredState::Closed), "{rows:?}");
 }
 
 /// The order was read before its customer chose another account.

@@ -227,13 +227,17 @@ const REOPEN_ALLOWED_DRAFTS: Statement = Statement {
     sqlite: "-- reopen_allowed_drafts
         update transactions set state = 'open'
         where order_id in (select value from json_each($1)) and transaction_id in (select value from json_each($2))
-            and state = 'closed'",
+            and state = 'closed'
+            -- one of an account that was chosen before may have the same number
+            and gateway = (select orders.gateway from orders where orders.id = transactions.order_id)",
     postgres: "-- reopen_allowed_drafts
         update transactions set state = 'open'
         where order_id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             and transaction_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($2 as json))))
-            and state = 'closed'",
+            and state = 'closed'
+            -- one of an account that was chosen before may have the same number
+            and gateway = (select orders.gateway from orders where orders.id = transactions.order_id)",
 };
 
 /// A transaction that is to be allowed to debit. Its order's row is locked.
