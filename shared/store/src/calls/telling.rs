@@ -222,10 +222,19 @@ async fn hear<'a>(
         .iter()
         .map(|item| CalledBy { of_gateway: &item.account.gateway.0, external: &item.call.external_id })
         .collect();
-    // Read again below, once their orders are locked.
-    let order_ids: Vec<OrderId> = find_called(write, &called).await?.values().map(|row| row.order_id).collect();
-    let orders = lock_orders(write, &order_ids, locked).await?;
-    let called = find_called(write, &called).await?;
+    // Read again once their orders are locked.
+    let mut found = find_called(write, &called).await?;
+    let (called, orders) = loop {
+        let order_ids: Vec<OrderId> = found.values().map(|row| row.order_id).collect();
+        let orders = lock_orders(write, &order_ids, locked).await?;
+        let again = find_called(write, &called).await?;
+        // A row that was committed between the two reads has an order that is not locked yet. One that is decided alone waits for
+        // that lock, and has no other to be decided by; in a batch it is left to be decided alone.
+        match locked {
+            LockedRows::Wait if again.len() > found.len() => found = again,
+            LockedRows::Wait | LockedRows::Skip => break (again, orders),
+        }
+    };
     let mut met = HashSet::new();
     let mut heard = Vec::with_capacity(items.len());
     for item in items {
