@@ -26,6 +26,7 @@ on_both_kinds! {
     a_failed_payment_frees_its_order_and_the_second_try_pays
     a_failure_that_click_does_not_find_frees_its_order_within_seconds
     a_debit_on_the_day_after_its_first_prepare_is_found
+    a_code_for_no_such_payment_holds_an_order_until_an_operator_names_it
     a_payment_whose_month_is_over_is_given_back_by_other_means
     doctor_takes_no_other_server_for_click
 }
@@ -134,6 +135,15 @@ impl ClickApp {
         serde_json::from_str::<Value>(&answer).unwrap()["error"].as_i64().unwrap()
     }
 
+    /// An order whose payment failed, and of which Click says with a code that it has no payment.
+    async fn declined_and_not_found(&self) -> i64 {
+        let id = self.click_order().await;
+        self.click_fault("mti-nothing").await;
+        self.click_fault("debit-declined").await;
+        assert_eq!(self.pay_click(id).await["outcome"], "declined");
+        id
+    }
+
     /// Moves the times of an order back until it is over, and has it asked about.
     async fn let_expire(&self, id: i64) {
         let times = "expires_at_ms = 1, allowed_until_ms = 1, last_allowed_at_ms = 1";
@@ -207,6 +217,30 @@ async fn a_failure_that_is_sent_again_as_a_success_pays_nothing(kind: Kind) {
     let moved: Vec<_> = book.iter().map(|line| (&line["state"], &line["debits"], &line["reversals_asked"])).collect();
     assert_eq!(moved, [(&json!("closed"), &json!(0), &json!(0)), (&json!("debited"), &json!(1), &json!(0))]);
     assert_eq!(app.history(paying).await.times_entered("paid"), 1);
+}
+
+/// Whether Click answers HTTP 404 or a code of its own where it finds nothing is not documented.
+async fn a_code_for_no_such_payment_holds_an_order_until_an_operator_names_it(kind: Kind) {
+    let unknowing = ClickApp::start(kind).await;
+    let held = unknowing.declined_and_not_found().await;
+    let knowing = ClickApp::start_with(kind, &[("CLICK_NOT_FOUND_CODES", "-16,-404")]).await;
+    let freed = knowing.declined_and_not_found().await;
+
+    knowing.wait_for_within(freed, "pending", FREED_WITHIN).await;
+    knowing.clear_click_faults().await;
+    assert_eq!(knowing.pay_click(freed).await["outcome"], "debited");
+    knowing.wait_for(freed, "paid").await;
+    agrees(&knowing, freed).await;
+
+    // The other one was told of the failure as long ago; it may be trouble of Click's.
+    unknowing.reconcile(held).await;
+    assert_eq!(unknowing.status(held).await, "confirming");
+    assert_eq!(unknowing.transactions(held).await[0]["state"], "open");
+    let doctor = unknowing.run_with(&["doctor"], &[]).await;
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    unknowing.clear_click_faults().await;
+    unknowing.reconcile(held).await;
+    unknowing.wait_for(held, "pending").await;
 }
 
 /// The payer pressed the button again after midnight: Prepare was repeated, and allowed the debit anew.

@@ -122,8 +122,8 @@ pub(super) fn tell_of_gateway(
         Ok(()) => results.ok("gateway", format!("{name} lets us in")),
         Err(GatewayError::OutcomeUnknown { fault: fault @ AnswerFault::Code(_), .. }) => {
             let gateway = place.gateway;
-            let (says, act) = match place.answers_after_token {
-                true => (
+            let (says, act) = match &place.not_found_codes {
+                None => (
                     format!(
                         "{name} lets us in, and answers a question about no transaction with {fault}, which is new to us"
                     ),
@@ -131,11 +131,14 @@ pub(super) fn tell_of_gateway(
                         "make a small order of your own; if it is not confirmed, ask {gateway} what the code means"
                     ),
                 ),
-                false => (
+                Some(setting) => (
                     format!(
                         "{name} answers a question about no payment with {fault}, which is new to us: it may not let us in"
                     ),
-                    format!("compare {}, then ask {gateway} what the code means", place.credentials),
+                    format!(
+                        "compare {}, then ask {gateway} what the code means; only if it is \"no such payment\", set {setting}",
+                        place.credentials
+                    ),
                 ),
             };
             results.warn("gateway", says, act);

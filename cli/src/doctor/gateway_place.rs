@@ -21,8 +21,9 @@ pub(super) struct GatewayPlace {
     /// The proxy for calls, and its setting.
     proxy: Option<(Url, String)>,
     is_sandbox: bool,
-    /// Whether a code of its own comes only after it has accepted our token.
-    pub(super) answers_after_token: bool,
+    /// The setting of the codes that mean "no such payment"; `None` where a code of its own comes only after it has accepted
+    /// our token.
+    pub(super) not_found_codes: Option<String>,
 }
 
 impl GatewayPlace {
@@ -39,7 +40,7 @@ impl GatewayPlace {
                 setting: written("ATMOS_BASE_URL"),
                 proxy: atmos.proxy_url.clone().map(|proxy| (proxy, written("ATMOS_PROXY_URL"))),
                 is_sandbox: atmos.is_sandbox(),
-                answers_after_token: true,
+                not_found_codes: None,
             },
             AccountSettings::Payme(payme) => GatewayPlace {
                 gateway: "Payme",
@@ -48,7 +49,7 @@ impl GatewayPlace {
                 setting: written("PAYME_CHECKOUT_URL"),
                 proxy: None,
                 is_sandbox: payme.is_sandbox(),
-                answers_after_token: false,
+                not_found_codes: None,
             },
             AccountSettings::Click(click) => GatewayPlace {
                 gateway: "Click",
@@ -57,7 +58,7 @@ impl GatewayPlace {
                 setting: written("CLICK_API_URL"),
                 proxy: click.proxy_url.clone().map(|proxy| (proxy, written("CLICK_PROXY_URL"))),
                 is_sandbox: click.is_sandbox(),
-                answers_after_token: false,
+                not_found_codes: Some(written("CLICK_NOT_FOUND_CODES")),
             },
         }
     }

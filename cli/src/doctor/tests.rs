@@ -212,6 +212,7 @@ fn neither_a_wrong_address_nor_an_unknown_code_shows_that_click_lets_us_in() {
     let (state, says, act) = told(AnswerFault::Code("-1".to_owned()));
     assert_eq!(state, Health::Warn, "{says}");
     assert!(!says.contains("lets us in") && act.contains("CLICK_SECRET_KEY"), "{says} -> {act}");
+    assert!(act.contains("CLICK_NOT_FOUND_CODES"), "{act}");
 }
 
 #[test]

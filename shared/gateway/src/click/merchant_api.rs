@@ -26,6 +26,8 @@ pub(super) struct MerchantApi {
     merchant_user_id: String,
     /// The present key: the first one while keys are changed.
     key: Secret,
+    /// See [`ClickSettings::not_found_codes`].
+    not_found_codes: Vec<i64>,
 }
 
 impl MerchantApi {
@@ -46,6 +48,7 @@ impl MerchantApi {
             service_id: settings.service_id.clone(),
             merchant_user_id: settings.merchant_user_id.clone(),
             key: settings.secret_keys.first().cloned().unwrap_or_else(|| Secret::new("")),
+            not_found_codes: settings.not_found_codes.clone().unwrap_or_default(),
         })
     }
 
@@ -59,11 +62,12 @@ impl MerchantApi {
     /// Every [`GatewayError`] but `Refused`.
     pub(super) async fn status(&self, payment_id: TransactionId, urgency: Urgency) -> Result<i64, GatewayError> {
         let path = format!("{API}/payment/status/{}/{payment_id}", self.service_id);
-        self.ask(&path, urgency, |body| wire::read_status(payment_id, body)).await
+        self.ask(&path, urgency, |body| wire::read_status(payment_id, body, &self.not_found_codes)).await
     }
 
     /// `GET payment/status_by_mti`: a payment for an order on a day, `YYYY-MM-DD` in Tashkent. `None` where Click says that it
-    /// finds none: HTTP 404, which it documents, with an `error_code`. Any other code may mean anything.
+    /// finds none: HTTP 404, which it documents, with an `error_code`; or a code that an operator has named. Any other code may
+    /// mean anything.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
@@ -74,7 +78,7 @@ impl MerchantApi {
         urgency: Urgency,
     ) -> Result<Option<ClickPayment>, GatewayError> {
         let path = format!("{API}/payment/status_by_mti/{}/{order_id}/{day}", self.service_id);
-        match self.ask(&path, urgency, |body| wire::read_status_by_mti(order_id, body)).await {
+        match self.ask(&path, urgency, |body| wire::read_status_by_mti(order_id, body, &self.not_found_codes)).await {
             Ok(payment) => Ok(Some(payment)),
             Err(GatewayError::OutcomeUnknown { fault: AnswerFault::NotFound(_), .. }) => Ok(None),
             Err(error) => Err(error),

@@ -81,6 +81,11 @@ config::settings! {
         )]
         pub callback_address_check: Option<AddressCheck>,
 
+        /// Codes below 0, comma-separated, by which Click says with HTTP 200 that it has no such payment. Click publishes none:
+        /// set only what it has told you, for such an answer frees an order.
+        #[env("CLICK_NOT_FOUND_CODES", default = none, check = codes_below_0)]
+        pub not_found_codes: Option<Vec<i64>>,
+
         /// Calls to Click per second, and at once, of all processes together.
         #[env("CLICK_GATEWAY_RATE", default = none, shown = "`20/40`; unlimited with the sandbox", check = str::parse)]
         pub rate: Option<GatewayRate>,
@@ -132,6 +137,13 @@ fn click_number(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("is no whole number as Click gives it, such as 12345".to_owned()),
     }
+}
+
+/// An `error_code` of 0 says that a call worked (Click documents, Merchant API), so it is none of these.
+fn codes_below_0(text: &str) -> Result<Vec<i64>, String> {
+    let code = |code: &str| code.trim().parse().ok().filter(|code: &i64| *code < 0);
+    let codes: Option<Vec<i64>> = text.split(',').map(code).collect();
+    codes.ok_or_else(|| "is no list of codes below 0, such as -404,-16".to_owned())
 }
 
 fn secret_keys(text: &str) -> Result<Vec<Secret>, String> {
@@ -213,6 +225,9 @@ mod tests {
             ("CLICK_API_URL", "https://api.click.uz/v2/merchant"),
             ("CLICK_API_URL", "api.click.uz"),
             ("CLICK_CALLBACK_ADDRESS_CHECK", "on"),
+            ("CLICK_NOT_FOUND_CODES", "0"),
+            ("CLICK_NOT_FOUND_CODES", "-404,404"),
+            ("CLICK_NOT_FOUND_CODES", "-404,"),
         ] {
             assert_eq!(read(&[(name, value)]).1.len(), 1, "{name}={value}");
         }

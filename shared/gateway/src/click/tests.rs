@@ -35,6 +35,15 @@ fn click_at(url: &str) -> ClickGateway {
     ClickGateway::with_call_timeout(settings, 400 * MS, Coordination::local(account(), None)).unwrap()
 }
 
+/// A service whose operator knows that -404 and -16 mean "no such payment".
+fn click_with_codes(server: &Server) -> ClickGateway {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings: ClickSettings = defaults().unwrap();
+    let api_url = format!("{}/click", server.url).parse().unwrap();
+    let settings = ClickSettings { api_url, not_found_codes: Some(vec![-404, -16]), ..settings };
+    ClickGateway::with_call_timeout(settings, 400 * MS, Coordination::local(account(), None)).unwrap()
+}
+
 fn attempt() -> StoredTransaction {
     StoredTransaction {
         gateway: GatewayIdentity("sandbox-click:22222".to_owned()),
@@ -346,6 +355,39 @@ async fn a_404_that_is_not_in_clicks_own_form_says_nothing_about_a_payment() {
         }
         assert_eq!(inquiry_answered(&attempt, no_payment()).await.unwrap(), TransactionState::Closed);
     }
+}
+
+/// Click publishes no codes. One that an operator has named counts as HTTP 404 does, and no other one says anything.
+#[tokio::test]
+async fn a_code_that_an_operator_has_named_means_no_such_payment() {
+    let left = StoredTransaction { created_at_ms: NOW_MS - 7_200_000, ..attempt() };
+    let failed = StoredTransaction {
+        created_at_ms: NOW_MS - 60_000,
+        closed_at_ms: Some(NOW_MS - 1_000),
+        close_code: Some(-5_017),
+        ..attempt()
+    };
+    let fresh = StoredTransaction { created_at_ms: NOW_MS - 60_000, ..attempt() };
+    let told = StoredTransaction { debited_at_ms: Some(NOW_MS - 5_000), ..left.clone() };
+    for code in [-404, -16] {
+        let server = server(move |_| ok(&json!({"error_code": code, "error_note": "nothing"}))).await;
+        let (knowing, unknowing) = (click_with_codes(&server), click(&server));
+        let asked = async |gateway: &ClickGateway, attempt: &StoredTransaction| {
+            gateway.inquire(attempt, &ALONE, Urgency::Now).await.map(|report| report.state)
+        };
+
+        assert_eq!(asked(&knowing, &left).await.unwrap(), TransactionState::Closed);
+        assert_eq!(asked(&knowing, &failed).await.unwrap(), TransactionState::Closed);
+        assert_eq!(asked(&knowing, &fresh).await.unwrap(), TransactionState::Open);
+        assert!(asked(&knowing, &told).await.is_err(), "a told debit is never closed so");
+        knowing.check_access().await.unwrap();
+        for attempt in [&left, &failed, &fresh, &told] {
+            assert!(asked(&unknowing, attempt).await.is_err());
+        }
+    }
+    let another = server(|_| ok(&json!({"error_code": -1}))).await;
+    let answer = click_with_codes(&another).inquire(&failed, &ALONE, Urgency::Now).await;
+    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { fault: AnswerFault::Code(_), .. })), "{answer:?}");
 }
 
 /// No payer waits for an hour after his card was declined.

@@ -21,8 +21,8 @@ pub(super) const PAID: i64 = 2;
 ///
 /// # Errors
 /// `OutcomeUnknown` where it is no clear answer about this payment.
-pub(super) fn read_status(asked: TransactionId, body: &[u8]) -> Result<i64, GatewayError> {
-    let answer = accepted(body)?;
+pub(super) fn read_status(asked: TransactionId, body: &[u8], not_found_codes: &[i64]) -> Result<i64, GatewayError> {
+    let answer = accepted(body, not_found_codes)?;
     if answer.get("payment_id").integer() != Some(asked.0) {
         return Err(unknown("an answer about another payment"));
     }
@@ -34,8 +34,12 @@ pub(super) fn read_status(asked: TransactionId, body: &[u8]) -> Result<i64, Gate
 ///
 /// # Errors
 /// As [`read_status`].
-pub(super) fn read_status_by_mti(asked: &str, body: &[u8]) -> Result<ClickPayment, GatewayError> {
-    let answer = accepted(body)?;
+pub(super) fn read_status_by_mti(
+    asked: &str,
+    body: &[u8],
+    not_found_codes: &[i64],
+) -> Result<ClickPayment, GatewayError> {
+    let answer = accepted(body, not_found_codes)?;
     if answer.get("merchant_trans_id").text().is_some_and(|named| named != asked) {
         return Err(unknown("an answer about another order"));
     }
@@ -63,11 +67,13 @@ pub(super) fn read_reversed(asked: TransactionId, body: &[u8]) -> Result<(), Gat
     }
 }
 
-/// The fields of an answer whose `error_code` is 0. Other codes are not published, so none of them says what became of a payment.
-fn accepted(body: &[u8]) -> Result<AnswerFields<'_>, GatewayError> {
+/// The fields of an answer whose `error_code` is 0. Other codes are not published, so none of them says what became of a payment,
+/// but those that an operator has named.
+fn accepted<'a>(body: &'a [u8], not_found_codes: &[i64]) -> Result<AnswerFields<'a>, GatewayError> {
     let answer = AnswerFields::of_answer(body)?;
     match answer.get("error_code").integer() {
         Some(0) => Ok(answer),
+        Some(code) if not_found_codes.contains(&code) => Err(AnswerFault::NotFound(code.to_string()).into()),
         Some(code) => Err(unknown_code(&code.to_string())),
         None => match answer.get("error_code").text() {
             Some(code) => Err(unknown_code(&code)),
