@@ -330,9 +330,13 @@ async fn a_debit_that_is_never_told_is_found_although_its_attempt_was_closed(kin
     let late = format!(
         "update jobs set due_at_ms = 1 where kind = 'settle_order' and state = 'available' and subject_id in ({expired}, {canceled}, {paid})"
     );
-    app.execute(&late).await;
     for id in [expired, canceled] {
-        app.wait_for(id, "review").await;
+        // A job that runs just then is due again later.
+        wait_until("the late inquiry found the payment", PATIENCE, async || {
+            app.execute(&late).await;
+            (app.status(id).await == "review").then_some(())
+        })
+        .await;
         assert_eq!(waiting_order(&app, id).await["suggested_act"], "return_late_payment");
     }
     let told = app.wait_for_findings(paid).await;

@@ -144,10 +144,14 @@ impl ClickGateway {
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         let known = match transaction.success_transaction_id {
-            Some(payment_id) => {
-                let status = self.0.api.status(payment_id, urgency).await?;
-                Some((state(transaction, payment_id, status)?, Some(payment_id)))
-            }
+            Some(payment_id) => match self.0.api.status(payment_id, urgency).await {
+                Ok(status) => Some((state(transaction, payment_id, status)?, Some(payment_id))),
+                // Click has forgotten a payment that failed.
+                Err(GatewayError::OutcomeUnknown { fault: AnswerFault::NotFound(_), .. }) if is_unpaid(transaction) => {
+                    None
+                }
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         let (state, payment_id) = match known {
@@ -183,8 +187,9 @@ impl ClickGateway {
         let order_id = transaction.order_id.to_string();
         let (mut found, mut unanswered): (Option<(TransactionState, Option<TransactionId>)>, _) = (None, None);
         let mut is_of_another = false;
-        // A debit that was told and is not found may have been made on any day since.
-        let today_ms = transaction.debited_at_ms.map(|_| facts.asked_at_ms);
+        // A debit that was told and is not found may have been made on any day since; so may one of an attempt that we closed.
+        let may_be_late = transaction.debited_at_ms.is_some() || transaction.state == StoredState::Closed;
+        let today_ms = may_be_late.then_some(facts.asked_at_ms);
         let until_ms = debit_until_ms(transaction, facts).max(transaction.debited_at_ms.unwrap_or(i64::MIN));
         for day in days::of_attempt(transaction.created_at_ms, until_ms, today_ms) {
             let seen = match api.status_by_mti(&order_id, &day, urgency).await {

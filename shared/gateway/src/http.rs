@@ -196,6 +196,12 @@ impl Http {
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
                 GatewayError::Refused { .. } | GatewayError::Throttled { .. } => CallOutcome::Answered,
                 GatewayError::OutcomeUnknown { fault, .. } if (self.is_understood)(fault) => CallOutcome::Answered,
+                // A proxy at a wrong address says so, and perhaps the gateway of what it does not find.
+                GatewayError::OutcomeUnknown { fault: AnswerFault::HttpStatus(404), .. }
+                    if self.read_not_found.is_some() =>
+                {
+                    CallOutcome::Neither
+                }
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
                 | GatewayError::NotAdmitted { .. } => {
@@ -308,7 +314,8 @@ impl LastKept {
     }
 }
 
-/// The body of a 2xx answer. What a 404 says is read by `read_not_found`. `last_kept` belongs to the client of the request, if that client keeps connections open.
+/// The body of a 2xx answer. What a 404 says is read by `read_not_found`. `last_kept` belongs to the client of the request, if
+/// that client keeps connections open.
 async fn exchange(
     operation: Operation,
     last_kept: Option<&LastKept>,

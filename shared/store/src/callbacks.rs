@@ -73,8 +73,8 @@ impl OwnedBody {
 }
 
 /// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it if it is kept already.
-/// The row names the gateway to whose webhook it came. It stages nothing and is no hint. Anybody can send such bodies, so the number per day is limited for all processes
-/// together; each gateway's webhook has a limit of its own.
+/// The row names the gateway to whose webhook it came. It stages nothing and is no hint. Every caller can send such bodies, so
+/// the number per day is limited for all processes together; each gateway's webhook has a limit of its own.
 ///
 /// Returns whether it was kept or counted.
 ///

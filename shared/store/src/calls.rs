@@ -95,7 +95,7 @@ pub struct CallAnswer {
 pub struct BeginCall {
     /// The gateway's own id of the transaction (Payme `params.id`, Click `click_trans_id`).
     pub external_id: String,
-    /// The `account` as it came, kept with the transaction. A repeat must bring the same text.
+    /// The `account` as it came, kept with the transaction. A repeat must bring the same account, in any spelling.
     pub account: String,
     /// The order that the account names, by [`order_named`].
     pub order_id: Option<OrderId>,

@@ -199,7 +199,8 @@ async fn inquire<'a>(
         StoredState::Closed if stored.debited_at_ms.is_some() => false,
         StoredState::Closed => {
             let terms = gateway.map(Gateway::terms);
-            if !terms.is_some_and(|terms| is_asked_again(order, &terms, asked_at_ms)) {
+            let is_asked = terms.is_some_and(|terms| is_asked_again(order, &terms, asked_at_ms));
+            if !is_asked || again::is_one_too_many(stored, of_order) {
                 return Ok(known(TransactionState::Closed));
             }
             true

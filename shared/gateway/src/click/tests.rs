@@ -603,7 +603,7 @@ async fn access_is_shown_by_a_clear_answer_in_clicks_own_form() {
 
 #[tokio::test]
 async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
-    let foreign = foreign_not_found().map(|reply| (reply, true));
+    let foreign = foreign_not_found().map(|reply| (reply, false));
     for (reply, opens) in
         [(status(401), true), (ok(&json!({"error_code": -1})), false), (no_payment(), false), (status(502), true)]
             .into_iter()
