@@ -49,7 +49,7 @@ pub(crate) struct Counts {
     pub(crate) zombies: usize,
     /// Jobs that other workers took from a zombie while it slept.
     pub(crate) taken_from_zombies: usize,
-    /// Jobs whose restart after a kill was timed.
+    /// Jobs whose restart after a kill was timed, with a server away and without.
     pub(crate) restarts: usize,
     /// Refunds that were made by us, and in Payme's cabinet.
     pub(crate) refunds: usize,
@@ -104,7 +104,7 @@ impl StormPlan {
             postgres_kills: 1,
             zombies: 1,
             taken_from_zombies: 0,
-            restarts: 5,
+            restarts: 15,
             refunds: 30,
             cabinet_refunds: 10,
             choosers: 60,
@@ -143,7 +143,7 @@ impl StormPlan {
             postgres_kills: 2,
             zombies: 10,
             taken_from_zombies: 10,
-            restarts: 200,
+            restarts: 300,
             refunds: 400,
             cabinet_refunds: 150,
             choosers: 1_000,
