@@ -41,7 +41,7 @@ pub(crate) struct ServedCustomers {
     /// Orders whose refund by our API was not left to the cabinet, which alone can make it.
     pub(crate) refunds_not_left: Vec<i64>,
     /// Orders whose payers left in the middle, or whom an attempt holds about which Click and we disagree: they wait until
-    /// the end of their permission.
+    /// the end of their permission. And orders whose customers never choose, which wait a day for it.
     pub(crate) left: Vec<i64>,
     pub(crate) held: Vec<i64>,
     /// Transactions of other payers at Payme, begun beside a payer's own.
@@ -69,7 +69,7 @@ impl ServedCustomers {
         self.rivals.extend(payer.rivals);
     }
 
-    /// Orders that wait for the end of a permission, and may wait longer than the storm.
+    /// Orders that wait for the end of a permission, or for a choice, and may wait longer than the storm.
     pub(crate) fn waiting(&self) -> Vec<i64> {
         [&self.left[..], &self.held[..]].concat()
     }
@@ -147,8 +147,12 @@ async fn buy(plan: &StormPlan, patient: &Patient, number: usize, served: &Mutex<
         return;
     };
     served.lock().unwrap().acknowledged.push(id);
-    if random.random_range(0..100) < plan.never_pay_percent {
-        return;
+    let never_pays = random.random_range(0..100) < plan.never_pay_percent;
+    match way {
+        Way::Given(_) if never_pays => return,
+        // An order without a choice waits for it longer than the storm.
+        Way::Chosen(_) if never_pays && random.random_bool(0.5) => return served.lock().unwrap().left.push(id),
+        Way::Given(_) | Way::Chosen(_) => (),
     }
     let fate = random.random_range(0..100);
     let payment_type = match way {
@@ -165,6 +169,9 @@ async fn buy(plan: &StormPlan, patient: &Patient, number: usize, served: &Mutex<
             }
         },
     };
+    if never_pays {
+        return;
+    }
     let mut payer = Payer::new(patient, payment_type, id);
     if fate < CANCELED_PERCENT {
         let is_being_paid = random.random_bool(0.5);
