@@ -117,6 +117,14 @@ impl Books {
         told.map(|row| row.order_id).collect()
     }
 
+    /// Orders whose debit was told and never looked at: a lasting defect ends each of their inquiries, as `has_defect` says.
+    pub(crate) fn never_looked_at(&self, has_defect: impl Fn(i64) -> bool) -> HashSet<i64> {
+        let debits = self.lines.iter().filter(|line| line.debits > 0 && has_defect(line.order_id));
+        let rows = debits.filter_map(|line| self.row_of(line));
+        let told = rows.filter(|row| row.state == "open" && row.debited_at_ms.is_some());
+        told.map(|row| row.order_id).collect()
+    }
+
     /// Whether an attempt holds the order for us.
     pub(crate) fn is_held(&self, order_id: i64) -> bool {
         self.rows.iter().any(|row| row.order_id == order_id && row.state == "open")
@@ -128,8 +136,8 @@ impl Books {
     }
 
     /// Each difference between a gateway's book and our rows. `unclear` are orders with a refund whose outcome is not known
-    /// to us yet.
-    pub(crate) fn differences(&self, unclear: &HashSet<i64>) -> Vec<String> {
+    /// to us yet, `never_looked_at` those of [`Books::never_looked_at`].
+    pub(crate) fn differences(&self, unclear: &HashSet<i64>, never_looked_at: &HashSet<i64>) -> Vec<String> {
         let mut faults = Vec::new();
         for line in &self.lines {
             let name = format!("{} {} of order {}", line.gateway.as_str(), line.external_id, line.order_id);
@@ -153,6 +161,7 @@ impl Books {
                 // Payme takes back what it could not close, too.
                 (true, true) if line.gateway == PaymentType::Payme && line.perform_time.is_none() => "closed",
                 (true, true) => "reversed",
+                (true, false) if never_looked_at.contains(&line.order_id) => "open",
                 (true, false) => "debited",
                 (false, _) if matches!(row.state.as_str(), "open" | "closed") => continue,
                 (false, _) => "without money",

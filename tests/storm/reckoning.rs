@@ -125,7 +125,8 @@ impl Reckoning {
         faults
             .extend(restarts.stranded.iter().map(|id| format!("job {id} never ran again after its worker was killed")));
         let (debits, given_back) = books.debits();
-        faults.extend(books.differences(&unclear));
+        let never_looked_at = books.never_looked_at(|id| has_defect(plan, id));
+        faults.extend(books.differences(&unclear, &never_looked_at));
         faults.extend(wrong_money(&orders, &debits, &given_back));
         faults.extend(wrong_customers(plan, served, &orders, &books, &history, &refunds));
         faults.extend(wrong_refunds(served, &orders, &refunds, &books));
@@ -140,7 +141,7 @@ impl Reckoning {
         faults.extend(doubled_history(&history));
         faults.extend(innocent_dead_letters(&dead));
         faults.extend(house.strange_ends().into_iter().map(|end| format!("a process ended by itself: {end}")));
-        faults.extend(found_by_audit(house, &books).await);
+        faults.extend(found_by_audit(house, &books, &never_looked_at).await);
         if !faults.is_empty() {
             records::keep(house, &mut connection).await;
         }
@@ -319,8 +320,9 @@ async fn wrong_statement(patient: &Patient, books: &Books) -> Vec<String> {
     }
 }
 
-/// What `tasdiq audit` finds. A debit that was told and is not found is a person's, and rightly told.
-async fn found_by_audit(house: &House, books: &Books) -> Vec<String> {
+/// What `tasdiq audit` finds too much or too little. A debit that was told and is not found is a person's, and rightly told; so
+/// is each debit that no inquiry of ours could look at.
+async fn found_by_audit(house: &House, books: &Books, never_looked_at: &HashSet<i64>) -> Vec<String> {
     let (_, output) = house.command(&["audit", "--json"]).await;
     // Its notices stand before the document.
     let document = output.find("{\n").map(|start| serde_json::from_str::<Value>(&output[start..]));
@@ -328,15 +330,25 @@ async fn found_by_audit(house: &House, books: &Books) -> Vec<String> {
         return vec![format!("the audit gave no document:\n{output}")];
     };
     let falsely_told = books.falsely_told();
-    let is_false_debit = |difference: &&Value| {
-        let of_order = difference["order_id"].as_i64().is_some_and(|id| falsely_told.contains(&id));
-        of_order && difference["kind"] == "gateway-unclear"
-    };
-    let differences = document["differences"].as_array().expect("a list of differences").iter();
-    differences
-        .filter(|difference| !is_false_debit(difference))
-        .map(|difference| format!("the audit found a difference: {difference}"))
-        .collect()
+    let (mut faults, mut found) = (Vec::new(), HashSet::new());
+    for difference in document["differences"].as_array().expect("a list of differences") {
+        let order_id = difference["order_id"].as_i64();
+        match (difference["kind"].as_str(), order_id) {
+            (Some("gateway-unclear"), Some(id)) if falsely_told.contains(&id) => (),
+            (Some("debit-untold"), Some(id)) if never_looked_at.contains(&id) => {
+                found.insert(id);
+            }
+            _ => faults.push(format!("the audit found a difference: {difference}")),
+        }
+    }
+    let missed = never_looked_at.difference(&found);
+    faults.extend(missed.map(|id| format!("the audit did not find that order {id} was debited")));
+    faults
+}
+
+/// Whether each job of the order's link and settlement fails in this storm.
+fn has_defect(plan: &StormPlan, order_id: i64) -> bool {
+    plan.defects_last && defect_of(order_id).is_some()
 }
 
 /// The faults of outages of one gateway: its breaker opens, and the orders of the others are paid as before.
@@ -400,7 +412,6 @@ fn wrong_customers(
     refunds: &[RefundRow],
 ) -> Vec<String> {
     let ((debits, _), falsely_told) = (books.debits(), books.falsely_told());
-    let has_defect = |id: &i64| plan.defects_last && defect_of(*id).is_some();
     let by_id: HashMap<i64, &OrderRow> = orders.iter().map(|order| (order.id, order)).collect();
     let is_end = |line: &&HistoryRow| matches!(line.to_status.as_str(), "expired" | "canceled");
     let ended_before: HashSet<i64> = history.iter().filter(is_end).map(|line| line.order_id).collect();
@@ -412,17 +423,17 @@ fn wrong_customers(
     for id in &served.payers {
         let status = by_id.get(id).map_or("lost", |order| order.status.as_str());
         let is_paid = status == "paid" || (status == "refunded" && given_back.contains(id));
-        if !is_paid && !(status == "review" && (has_defect(id) || ended_before.contains(id))) {
+        if !is_paid && !(status == "review" && (has_defect(plan, *id) || ended_before.contains(id))) {
             faults.push(format!("order {id} was paid by its customer, and is {status}"));
         }
     }
-    let turned_away = served.gave_up.iter().filter(|id| !has_defect(id));
+    let turned_away = served.gave_up.iter().filter(|id| !has_defect(plan, **id));
     faults.extend(turned_away.map(|id| format!("the customer of order {id} could not pay")));
     for order in orders.iter().filter(|order| order.status == "review" || order.needs_review == 1) {
         let moved = debits.get(&order.id).map_or(0, Vec::len);
         let is_late = moved == 1 && ended_before.contains(&order.id);
         let is_odd = is_late || moved > 1 || unclear.contains(&order.id) || falsely_told.contains(&order.id);
-        if !has_defect(&order.id) && !is_odd {
+        if !has_defect(plan, order.id) && !is_odd {
             faults.push(format!("order {} is before a person, and nothing is odd about it", order.id));
         }
     }
