@@ -117,12 +117,11 @@ impl Books {
         told.map(|row| row.order_id).collect()
     }
 
-    /// Orders whose debit was told and never looked at: a lasting defect ends each of their inquiries, as `has_defect` says.
+    /// Orders whose debit no inquiry has looked at: a lasting defect ends each of their inquiries, as `has_defect` says.
     pub(crate) fn never_looked_at(&self, has_defect: impl Fn(i64) -> bool) -> HashSet<i64> {
         let debits = self.lines.iter().filter(|line| line.debits > 0 && has_defect(line.order_id));
         let rows = debits.filter_map(|line| self.row_of(line));
-        let told = rows.filter(|row| row.state == "open" && row.debited_at_ms.is_some());
-        told.map(|row| row.order_id).collect()
+        rows.filter(|row| row.state == "open").map(|row| row.order_id).collect()
     }
 
     /// Whether an attempt holds the order for us.
