@@ -5,6 +5,7 @@ mod admission;
 mod audit;
 mod benchmark;
 mod browser_choice;
+mod browser_pages;
 mod browser_story;
 mod check_click;
 mod check_payme;

@@ -4,20 +4,23 @@
 //! page again and replace its content, so that a proxy's error page never replaces it. The content is decided here
 //! only.
 
-use domain::order::{Language, OrderStatus};
-use poem::http::{HeaderMap, StatusCode, header};
+use domain::order::{Order, OrderStatus};
+use poem::http::{StatusCode, header};
 use poem::web::Path;
 use poem::{Request, Response, handler};
 use store::orders;
 use tracing::warn;
 
-use crate::SharedApi;
 use crate::problem::Problem;
+use crate::{Api, SharedApi};
 
 mod availability;
 mod choice;
 mod labels;
 mod rendering;
+mod shop_words;
+mod times;
+mod visit;
 pub(crate) mod words;
 
 pub(crate) use availability::Availability;
@@ -25,6 +28,8 @@ pub(crate) use choice::post_choice;
 use choice::{choice_page, see_other, without_last_slash};
 pub(crate) use rendering::problem_page;
 use rendering::{PageLinks, PageSettings, ReloadAs, order_of, page};
+pub(crate) use visit::WantedLanguage;
+use visit::{Asks, ReloadedBy};
 use words::Situation;
 
 /// Forwards to the gateway's page as soon as there is one; until then, or when the order has ended, shows a page.
@@ -41,75 +46,55 @@ pub(crate) async fn get_pay_page(
         return Ok(elsewhere);
     }
     let order = order_of(&api, &token).await?;
-    let now_ms = api.context.store.now_ms();
-    let (situation, asks) = (Situation::of(&order, now_ms), Asks::of(request));
+    let wanted = WantedLanguage::of(request);
+    let mut response = pay_page(&api, request, &order, wanted).await;
+    wanted.remember(&mut response, &api.context.public_url, order.token.as_str());
+    Ok(response)
+}
+
+async fn pay_page(api: &Api, request: &Request, order: &Order, wanted: WantedLanguage) -> Response {
+    let (now_ms, token) = (api.context.store.now_ms(), order.token.as_str());
+    let (situation, asks) = (Situation::of(order, now_ms), Asks::of(request));
     let reloaded_by = ReloadedBy::of(request);
     match asks {
-        Asks::Page if situation == Situation::Choosing => return Ok(see_other(&token, "?choose")),
-        Asks::Choice if order.takes_choice_at(now_ms) => return Ok(choice_page(&api, &order, None).await),
+        Asks::Page if situation == Situation::Choosing => return see_other(token, &wanted.keep(CHOOSE)),
+        Asks::Choice if order.takes_choice_at(now_ms) => return choice_page(api, order, wanted, None).await,
         Asks::Page | Asks::Chosen | Asks::Choice | Asks::Refused => (),
     }
-    let settings = PageSettings { events_root: "..", refresh_s: 2, reload: ReloadAs::Page };
+    let settings = PageSettings { events_root: "..", refresh_s: 2, reload: ReloadAs::Page, wanted };
     let (url, forwards) = (order.payment_url.as_deref(), situation == Situation::Open);
-    let choose = (order.account.is_some() && order.takes_choice_at(now_ms)).then_some(CHOOSE);
+    let choose = wanted.keep(CHOOSE);
+    let choose = (order.account.is_some() && order.takes_choice_at(now_ms)).then_some(choose.as_str());
     let wanted_choice = matches!(asks, Asks::Choice | Asks::Refused);
     let choice_is_over = order.status == OrderStatus::Pending && situation != Situation::Late && wanted_choice;
     match url {
         _ if choice_is_over => {
             let links = PageLinks { pay: url.filter(|_| forwards), ..PageLinks::default() };
             let settings = PageSettings { reload: ReloadAs::Refused, ..settings };
-            Ok(page(&order, &api, Situation::ChoiceIsOver, &settings, links))
+            page(order, api, Situation::ChoiceIsOver, &settings, links)
         }
         // 303 See Other, and not cached: a later link of the same order may be a different one. A form's answer leads to a
         // page first.
-        Some(url) if forwards && reloaded_by != Some(ReloadedBy::Script) && asks != Asks::Chosen => {
-            Ok(Response::builder()
-                .status(StatusCode::SEE_OTHER)
-                .header(header::LOCATION, url)
-                .header(header::CACHE_CONTROL, "no-store")
-                .finish())
-        }
+        Some(url) if forwards && reloaded_by != Some(ReloadedBy::Script) && asks != Asks::Chosen => Response::builder()
+            .status(StatusCode::SEE_OTHER)
+            .header(header::LOCATION, url)
+            .header(header::CACHE_CONTROL, "no-store")
+            .finish(),
         // A script cannot follow a redirection to another host, so the page names the address.
         Some(url) if forwards && asks == Asks::Chosen => {
             let links = PageLinks { forward: Some(url), pay: Some(url), choose, ..PageLinks::default() };
-            Ok(page(&order, &api, Situation::MakingLink, &settings, links))
+            page(order, api, Situation::MakingLink, &settings, links)
         }
         url => {
             let forward = url.filter(|_| forwards);
             let pay = url.filter(|_| situation == Situation::Declined);
-            Ok(page(&order, &api, situation, &settings, PageLinks { forward, pay, choose, ..PageLinks::default() }))
+            page(order, api, situation, &settings, PageLinks { forward, pay, choose, ..PageLinks::default() })
         }
     }
 }
 
 /// The choice, from the page of the order.
 const CHOOSE: &str = "?choose";
-
-/// What a visit of the page asks for, as its query says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asks {
-    /// The page as it is.
-    Page,
-    /// To lead on after a choice.
-    Chosen,
-    /// To choose, for the first time or anew.
-    Choice,
-    /// Why a choice was refused.
-    Refused,
-}
-
-impl Asks {
-    fn of(request: &Request) -> Self {
-        let query = request.uri().query().unwrap_or_default();
-        let asked = query.split('&').find_map(|pair| match pair {
-            "chosen" => Some(Asks::Chosen),
-            "choose" => Some(Asks::Choice),
-            "refused" => Some(Asks::Refused),
-            _ => None,
-        });
-        asked.unwrap_or(Asks::Page)
-    }
-}
 
 /// The page to which the gateway sends the customer back: hints the order's settlement, and shows the result as it
 /// comes.
@@ -145,43 +130,19 @@ pub(crate) async fn get_return_page(
         Situation::Open => Situation::Checking,
         situation => situation,
     };
+    let wanted = WantedLanguage::of(request);
     let ours = format!("../{}", order.token.as_str());
+    let again = wanted.keep(&ours);
     let pay = match situation {
-        Situation::Checking | Situation::Unpaid => Some(ours.as_str()),
+        Situation::Checking | Situation::Unpaid => Some(again.as_str()),
         Situation::Declined => order.payment_url.as_deref(),
         _ => None,
     };
-    let settings = PageSettings { events_root: "../..", refresh_s: 3, reload };
-    let choose = format!("{ours}{CHOOSE}");
+    let settings = PageSettings { events_root: "../..", refresh_s: 3, reload, wanted };
+    let choose = wanted.keep(&format!("{ours}{CHOOSE}"));
     let takes_choice = order.takes_choice_at(api.context.store.now_ms());
     let choose = Some(choose.as_str()).filter(|_| takes_choice);
-    Ok(page(&order, &api, situation, &settings, PageLinks { pay, choose, ..PageLinks::default() }))
-}
-
-/// How a page is being reloaded, as its query `again` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReloadedBy {
-    /// By the browser, without JavaScript.
-    Browser,
-    /// By the page's script, which replaces the page's content.
-    Script,
-}
-
-impl ReloadedBy {
-    fn of(request: &Request) -> Option<Self> {
-        // A gateway may append its own query to the address; it is ignored.
-        let query = request.uri().query().unwrap_or_default();
-        query.split('&').find_map(|pair| match pair {
-            "again=browser" => Some(ReloadedBy::Browser),
-            "again=script" => Some(ReloadedBy::Script),
-            _ => None,
-        })
-    }
-}
-
-/// The first language of `Accept-Language` that we support; for pages without an order.
-pub(crate) fn language_of(headers: &HeaderMap) -> Language {
-    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let spoken = |range: &str| Language::parse(range.trim().split(['-', ';']).next()?);
-    accepted.split(',').find_map(spoken).unwrap_or(Language::Uz)
+    let mut response = page(&order, &api, situation, &settings, PageLinks { pay, choose, ..PageLinks::default() });
+    wanted.remember(&mut response, &api.context.public_url, order.token.as_str());
+    Ok(response)
 }

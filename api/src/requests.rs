@@ -12,6 +12,7 @@ use tracing::{Instrument, info_span};
 use crate::CallbackAddresses;
 use crate::access_log::{AccessLog, AccessLogEntry};
 use crate::credential::{Credential, ProvenCredential};
+use crate::pay_page::WantedLanguage;
 use crate::problem::{Problem, ProblemType};
 use crate::route_table::{Audience, RouteEntries, RouteEntry};
 use crate::webhook::payme;
@@ -59,7 +60,7 @@ impl<E: Endpoint> Endpoint for RequestEndpoint<E> {
         let client = sender::sender(&request, &self.middleware.senders);
         let credential = ProvenCredential::attach(&mut request);
         let route = self.middleware.routes.of(request.uri().path());
-        let language = pay_page::language_of(request.headers());
+        let language = WantedLanguage::of(&request);
         let span = info_span!("request", request.id = %id);
         let time_limit = route.time_limit(self.middleware.link_wait);
         let is_preflight = method == Method::OPTIONS && route.is_called_from_shop_pages();
@@ -114,7 +115,7 @@ impl<E: Endpoint> Endpoint for RequestEndpoint<E> {
     }
 }
 
-fn answer(problem: &Problem, route: &RouteEntry, request_id: &str, language: domain::order::Language) -> Response {
+fn answer(problem: &Problem, route: &RouteEntry, request_id: &str, language: WantedLanguage) -> Response {
     let mut response = match route.audience() {
         Audience::PayPage => pay_page::problem_page(problem, language),
         Audience::Payme => payme::system_error(),

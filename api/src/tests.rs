@@ -16,6 +16,7 @@ mod orders;
 mod pages;
 mod reference;
 mod refunds;
+mod shop_pages;
 mod signing;
 mod support;
 mod waiting;

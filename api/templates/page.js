@@ -2,13 +2,14 @@
 // Keeps the page up to date with its order. The server decides what a page shows: the script only fetches the page again
 // and replaces its content. After a failure (a proxy's error page, no network) the customer still has the old page.
 (function () {
-  var source = null, timer = null, failures = 0, asked = 0;
+  var source = null, timer = null, failures = 0, asked = 0, ahead = 0, rest = null;
   // The content may also depend on the time the page has waited, for which there is no event.
   var REFRESH_MS = 30000;
-  function shown() { return document.getElementById("status"); }
+  function find(id) { return document.getElementById(id); }
+  function shown() { return find("status"); }
   function attribute(name) { return shown().getAttribute("data-" + name); }
   function trouble(isThere) {
-    var note = document.getElementById("trouble");
+    var note = find("trouble");
     if (note) { note.hidden = !isThere; }
   }
   function stop() {
@@ -26,6 +27,27 @@
     later();
   }
   function answered() { failures = 0; trouble(false); }
+
+  // What has not changed stays: a screen reader reads what is said when it changes, and a button keeps the focus.
+  function show(status) {
+    var old = shown();
+    old.getAttributeNames().concat(status.getAttributeNames()).forEach(function (name) {
+      if (status.hasAttribute(name)) { old.setAttribute(name, status.getAttribute(name)); } else { old.removeAttribute(name); }
+    });
+    var said = status.querySelector("#said").innerHTML, fresh = status.querySelector("#rest").innerHTML;
+    if (find("said").innerHTML !== said) { find("said").innerHTML = said; }
+    if (rest !== fresh) { find("rest").innerHTML = rest = fresh; }
+    count();
+  }
+
+  // The minutes left to pay. The customer's clock may be wrong, so the server's time counts.
+  function count() {
+    var until = find("until"), left = find("left");
+    if (!until) { return; }
+    if (attribute("now")) { ahead = Date.now() - Number(attribute("now")); shown().removeAttribute("data-now"); }
+    var minutes = Math.ceil((Date.parse(until.getAttribute("datetime")) - Date.now() + ahead) / 60000);
+    left.textContent = minutes > 0 && minutes <= 120 ? left.getAttribute("data-words").replace("{}", minutes) : "";
+  }
 
   function ask() {
     stop();
@@ -46,7 +68,7 @@
         if (status.getAttribute("data-forward")) { window.location.replace(status.getAttribute("data-forward")); return; }
         document.title = page.title;
         document.documentElement.lang = page.documentElement.lang;
-        shown().replaceWith(document.importNode(status, true));
+        show(status);
         follow();
       })
       .catch(function () { clearTimeout(limit); failed(); });
@@ -70,5 +92,8 @@
   }
 
   window.addEventListener("pageshow", function (event) { if (event.persisted && attribute("again")) { ask(); } });
+  rest = find("rest").innerHTML;
+  setInterval(count, 5000);
+  count();
   follow();
 })();

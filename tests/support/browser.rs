@@ -166,6 +166,26 @@ impl Browser {
         self.command(Method::POST, "goog/cdp/execute", command).await;
     }
 
+    /// Shows pages to a person who prefers dark ones, or light ones.
+    pub(crate) async fn prefer_dark(&self, is_dark: bool) {
+        let value = if is_dark { "dark" } else { "light" };
+        let params = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
+        let command = json!({ "cmd": "Emulation.setEmulatedMedia", "params": params });
+        self.command(Method::POST, "goog/cdp/execute", command).await;
+    }
+
+    /// How many CSS pixels of the page's width are outside of the screen.
+    pub(crate) async fn overflow(&self) -> i64 {
+        let script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        let body = json!({ "script": script, "args": [] });
+        self.command(Method::POST, "execute/sync", body).await.as_i64().unwrap()
+    }
+
+    /// The title of the page.
+    pub(crate) async fn title(&self) -> String {
+        text_of(self.command(Method::GET, "title", Value::Null).await)
+    }
+
     /// Closes the browser cleanly. Dropping it also closes it, but less gently.
     pub(crate) async fn quit(self) {
         let _ = call(&self.client, Method::DELETE, &self.session, &Value::Null).await;

@@ -10,6 +10,7 @@ use store::orders::{self, Chosen};
 use tracing::info;
 use url::form_urlencoded;
 
+use super::WantedLanguage;
 use super::labels::Ways;
 use super::rendering::{PageLinks, PageSettings, ReloadAs, WayToPay, order_of, page_with};
 use super::words::Situation;
@@ -50,31 +51,32 @@ pub(crate) async fn post_choice(
         return Ok(elsewhere);
     }
     let order = order_of(&api, &token).await?;
+    let wanted = WantedLanguage::of(request);
     // A form that cannot be read chooses nothing.
     let form = request_body::read(request.headers(), body, FORM_LIMIT).await.unwrap_or_default();
     let chosen = form_urlencoded::parse(&form).find(|(name, _)| name == FIELD).map(|(_, value)| value.into_owned());
     let gateway = chosen.as_deref().and_then(PaymentType::parse).and_then(|chosen| gateway_of(&api, &order, chosen));
     let Some(gateway) = gateway else {
         let response = match order.takes_choice_at(api.context.store.now_ms()) {
-            true => choice_page(&api, &order, Some(ChoiceFault::NotOffered)).await,
-            false => see_other(&token, ""),
+            true => choice_page(&api, &order, wanted, Some(ChoiceFault::NotOffered)).await,
+            false => see_other(&token, &wanted.keep("")),
         };
         return Ok(response);
     };
     if !order.is_of(gateway.identity()) && !api.availability.is_available(gateway).await {
-        return Ok(see_other(&token, "?choose"));
+        return Ok(see_other(&token, &wanted.keep("?choose")));
     }
     let account = OrderAccount { payment_type: gateway.payment_type(), gateway: gateway.identity().clone() };
     let link = match gateway.terms().link {
-        LinkOrigin::Local => Some(local_link(&api, gateway, order.amount, order.language)),
+        LinkOrigin::Local => Some(local_link(&api, gateway, order.amount, wanted.or(order.language))),
         LinkOrigin::Draft => None,
     };
     match orders::choose(&api.context.store, order.id, &account, link.as_ref()).await.map_err(Problem::from)? {
         Chosen::Done(order) => {
             info!(order.id = %order.id, gateway = %account.gateway, "the customer of order {} pays with {}", order.id, account.payment_type);
-            Ok(see_other(&token, "?chosen"))
+            Ok(see_other(&token, &wanted.keep("?chosen")))
         }
-        Chosen::Refused(_) => Ok(see_other(&token, "?refused")),
+        Chosen::Refused(_) => Ok(see_other(&token, &wanted.keep("?refused"))),
         Chosen::Unknown => Err(Problem::internal()),
     }
 }
@@ -111,8 +113,13 @@ fn gateway_of<'a>(api: &'a Api, order: &Order, payment_type: PaymentType) -> Opt
 }
 
 /// The page on which the customer chooses.
-pub(super) async fn choice_page(api: &Api, order: &Order, fault: Option<ChoiceFault>) -> Response {
-    let labels = Ways::of(order.language);
+pub(super) async fn choice_page(
+    api: &Api,
+    order: &Order,
+    wanted: WantedLanguage,
+    fault: Option<ChoiceFault>,
+) -> Response {
+    let labels = Ways::of(wanted.or(order.language));
     let mut ways = Vec::new();
     for payment_type in PaymentType::ALL {
         let Some(gateway) = gateway_of(api, order, *payment_type) else { continue };
@@ -131,7 +138,8 @@ pub(super) async fn choice_page(api: &Api, order: &Order, fault: Option<ChoiceFa
         None if ways.iter().any(|way| way.is_available) => (StatusCode::OK, Situation::Choosing),
         None => (StatusCode::OK, Situation::NothingAvailable),
     };
-    let settings = PageSettings { events_root: "..", refresh_s: RELOADED_AFTER_S, reload: ReloadAs::Choice };
-    let links = PageLinks { ways: &ways, form: order.token.as_str(), ..PageLinks::default() };
+    let settings = PageSettings { events_root: "..", refresh_s: RELOADED_AFTER_S, reload: ReloadAs::Choice, wanted };
+    let form = wanted.keep(order.token.as_str());
+    let links = PageLinks { ways: &ways, form: &form, ..PageLinks::default() };
     page_with(status, order, api, situation, &settings, links)
 }

@@ -22,6 +22,24 @@ pub(crate) struct Labels {
     pub(crate) back: &'static str,
     /// While the page cannot reach us.
     pub(crate) trouble: &'static str,
+    /// The choice of the page's language, for those who hear the page.
+    pub(super) languages: &'static str,
+    /// The logo of a shop without a name.
+    pub(super) logo: &'static str,
+    /// Before the way to reach the shop.
+    pub(super) support: &'static str,
+    /// Before the time until which the order can be paid.
+    pub(super) pay_until: &'static str,
+    /// Before the time until which the customer can choose how to pay.
+    pub(super) choose_until: &'static str,
+    /// The minutes left until then; `{}` stands for their number.
+    pub(super) minutes_left: &'static str,
+    /// Before the time at which it was paid.
+    pub(super) paid_at: &'static str,
+    /// Before the name of the gateway that took the money.
+    pub(super) paid_through: &'static str,
+    /// Before the number of the transaction.
+    pub(super) transaction: &'static str,
 }
 
 impl Labels {
@@ -37,6 +55,15 @@ impl Labels {
                 choose: "Boshqa usulda toʻlash",
                 back: "Doʻkonga qaytish",
                 trouble: "Hozir biz bilan aloqa yoʻq. Sahifa oʻzi qayta urinadi, uni yopmang.",
+                languages: "Til",
+                logo: "Doʻkon logotipi",
+                support: "Doʻkon bilan aloqa:",
+                pay_until: "Toʻlash muddati",
+                choose_until: "Tanlash muddati",
+                minutes_left: "({} daqiqa qoldi)",
+                paid_at: "Toʻlangan vaqti",
+                paid_through: "Toʻlov tizimi",
+                transaction: "Tranzaksiya",
             },
             Language::Ru => Labels {
                 order: "Заказ",
@@ -47,6 +74,15 @@ impl Labels {
                 choose: "Оплатить другим способом",
                 back: "Вернуться в магазин",
                 trouble: "Сейчас нет связи с нами. Страница пробует снова сама, не закрывайте её.",
+                languages: "Язык",
+                logo: "Логотип магазина",
+                support: "Связь с магазином:",
+                pay_until: "Оплатить до",
+                choose_until: "Выбрать до",
+                minutes_left: "(осталось {} мин)",
+                paid_at: "Время оплаты",
+                paid_through: "Платёжная система",
+                transaction: "Транзакция",
             },
             Language::En => Labels {
                 order: "Order",
@@ -57,6 +93,15 @@ impl Labels {
                 choose: "Pay in another way",
                 back: "Back to the shop",
                 trouble: "We cannot be reached at the moment. The page keeps trying by itself; please leave it open.",
+                languages: "Language",
+                logo: "The shop's logo",
+                support: "Contact the shop:",
+                pay_until: "Pay until",
+                choose_until: "Choose until",
+                minutes_left: "({} min left)",
+                paid_at: "Paid at",
+                paid_through: "Paid with",
+                transaction: "Transaction",
             },
         }
     }
@@ -104,11 +149,30 @@ impl Ways {
 
     /// A gateway's name, and how one pays there.
     pub(super) fn of_type(&self, payment_type: PaymentType) -> (&'static str, &'static str) {
-        match payment_type {
-            PaymentType::Atmos => ("Atmos", self.atmos),
-            PaymentType::Payme => ("Payme", self.payme),
-            PaymentType::Click => ("Click", self.click),
-        }
+        let note = match payment_type {
+            PaymentType::Atmos => self.atmos,
+            PaymentType::Payme => self.payme,
+            PaymentType::Click => self.click,
+        };
+        (gateway_name(payment_type), note)
+    }
+}
+
+/// A gateway's name for people; it is the same in each language.
+pub(super) fn gateway_name(payment_type: PaymentType) -> &'static str {
+    match payment_type {
+        PaymentType::Atmos => "Atmos",
+        PaymentType::Payme => "Payme",
+        PaymentType::Click => "Click",
+    }
+}
+
+/// A language's own name.
+pub(super) fn language_name(language: Language) -> &'static str {
+    match language {
+        Language::Uz => "Oʻzbekcha",
+        Language::Ru => "Русский",
+        Language::En => "English",
     }
 }
 

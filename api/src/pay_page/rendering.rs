@@ -7,12 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::OrderToken;
 use domain::order::{Language, Order};
+use domain::time::rfc3339;
 use poem::Response;
 use poem::http::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use store::orders;
 
-use super::labels::{Labels, written_amount};
+use super::labels::{Labels, gateway_name, language_name, written_amount};
+use super::shop_words::ShownShop;
+use super::times::{written_deadline, written_moment};
+use super::visit::{WantedLanguage, in_language};
 use super::words::{Situation, Words};
 use crate::Api;
 use crate::orders::{OrderAnswer, event_id};
@@ -22,19 +26,22 @@ use crate::problem::{Problem, ProblemType};
 const STYLE: &str = include_str!("../../templates/page.css");
 const SCRIPT: &str = include_str!("../../templates/page.js");
 
-static POLICY: LazyLock<String> = LazyLock::new(|| policy("'none'"));
-
-/// Of a page with a form, which goes to us.
-static POLICY_WITH_FORM: LazyLock<String> = LazyLock::new(|| policy("'self'"));
-
-fn policy(form_action: &str) -> String {
+/// The part of the policy that is the same for all pages.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
-         base-uri 'none'; form-action {form_action}; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
+         frame-ancestors 'none'",
         hash(STYLE),
         hash(SCRIPT)
     )
+});
+
+/// The policy of a page. A form goes to us; an image comes from the origin of the shop's logo.
+fn policy(page: &Page<'_>) -> String {
+    let form_action = if page.links.ways.is_empty() { "'none'" } else { "'self'" };
+    let images = page.shop.image_origin().map(|origin| format!(" img-src {origin}")).unwrap_or_default();
+    format!("{}; form-action {form_action};{images}", *POLICY)
 }
 
 pub(super) async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
@@ -52,6 +59,7 @@ pub(super) struct PageSettings {
     pub(super) events_root: &'static str,
     pub(super) refresh_s: u32,
     pub(super) reload: ReloadAs,
+    pub(super) wanted: WantedLanguage,
 }
 
 /// The page as which a page is loaded again.
@@ -94,6 +102,13 @@ pub(super) struct PageLinks<'a> {
     pub(super) form: &'a str,
 }
 
+impl PageLinks<'_> {
+    /// Whether the customer can go on to pay.
+    fn lead_on(&self) -> bool {
+        self.forward.is_some() || self.pay.is_some() || self.choose.is_some() || !self.ways.is_empty()
+    }
+}
+
 /// A way to pay that the page shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WayToPay {
@@ -113,6 +128,10 @@ pub(super) struct WayToPay {
 #[template(path = "page.html")]
 struct Page<'a> {
     language: Language,
+    /// The page in each language.
+    languages: Vec<LanguageLink>,
+    shop: ShownShop<'a>,
+    title: String,
     words: Words,
     labels: Labels,
     style: &'static str,
@@ -126,8 +145,12 @@ struct Page<'a> {
     events: Option<String>,
     /// The id of the event that this page corresponds to.
     event_id: String,
+    /// When the page was made, epoch milliseconds; for the script.
+    now_ms: i64,
     order: Option<&'a Order>,
     amount: String,
+    receipt: Option<PaymentFacts>,
+    deadline: Option<Deadline>,
     links: PageLinks<'a>,
     /// Whether the page asks the customer to pay.
     asks_to_pay: bool,
@@ -136,8 +159,31 @@ struct Page<'a> {
 /// How a page reloads.
 struct Reload {
     seconds: u32,
-    by_browser: &'static str,
-    by_script: &'static str,
+    by_browser: String,
+    by_script: String,
+}
+
+/// The same page in a language.
+struct LanguageLink {
+    language: Language,
+    name: &'static str,
+    address: String,
+}
+
+/// The facts of a payment.
+struct PaymentFacts {
+    /// `None` where the order keeps no time.
+    paid_at: Option<String>,
+    gateway: Option<&'static str>,
+    transaction_id: Option<i64>,
+}
+
+/// Until when the customer can go on.
+struct Deadline {
+    label: &'static str,
+    /// For programs.
+    datetime: String,
+    text: String,
 }
 
 pub(super) fn page(
@@ -158,46 +204,97 @@ pub(super) fn page_with(
     settings: &PageSettings,
     links: PageLinks<'_>,
 ) -> Response {
-    let follows = !order.status.is_final();
+    let (follows, now_ms) = (!order.status.is_final(), api.context.store.now_ms());
+    let language = settings.wanted.or(order.language);
+    let labels = Labels::of(language);
     let events = format!("{}/api/orders/{}/events?token={}", settings.events_root, order.id, order.token.as_str());
-    let answer = OrderAnswer::for_customer(order, &api.context.public_url, api.context.store.now_ms());
+    let answer = OrderAnswer::for_customer(order, &api.context.public_url, now_ms);
     let (by_browser, by_script) = settings.reload.addresses();
     let asks_to_pay = matches!(situation, Situation::Unpaid | Situation::Declined | Situation::ChoiceIsOver);
     // A page that asks the customer to act reloads less often, so that it can be read in peace.
     let seconds = if asks_to_pay { settings.refresh_s * 4 } else { settings.refresh_s };
+    let keep = |address: &str| settings.wanted.keep(address);
+    let again = Reload { seconds, by_browser: keep(by_browser), by_script: keep(by_script) };
+    let words = situation.words(language);
+    let shop = api.context.shops.get(&order.shop).map(|shop| ShownShop::of(&shop.words, language));
+    let shop = shop.unwrap_or_default();
     render(
         status,
         &Page {
-            language: order.language,
-            words: situation.words(order.language),
-            labels: Labels::of(order.language),
+            language,
+            languages: languages(by_browser),
+            title: title(words, shop.name, order),
+            shop,
+            words,
+            labels,
             style: STYLE,
             script: SCRIPT,
             status: order.status.as_str(),
             tone: situation.tone(),
-            again: follows.then_some(Reload { seconds, by_browser, by_script }),
+            again: follows.then_some(again),
             events: follows.then_some(events),
             event_id: event_id(&answer),
+            now_ms,
             order: Some(order),
-            amount: written_amount(order.language, order.amount),
+            amount: written_amount(language, order.amount),
+            receipt: receipt(order, situation, language),
+            deadline: links.lead_on().then(|| deadline(order, labels, language, now_ms)).flatten(),
             links,
             asks_to_pay,
         },
     )
 }
 
+/// What a tab, a bookmark or a history of pages says.
+fn title(words: Words, shop: Option<&str>, order: &Order) -> String {
+    match shop {
+        Some(shop) => format!("{} · {shop} · №{}", words.headline, order.id),
+        None => format!("{} · №{}", words.headline, order.id),
+    }
+}
+
+/// The page at this address in each language.
+fn languages(address: &str) -> Vec<LanguageLink> {
+    let link = |language: &Language| LanguageLink {
+        language: *language,
+        name: language_name(*language),
+        address: in_language(address, *language),
+    };
+    Language::ALL.iter().map(link).collect()
+}
+
+fn receipt(order: &Order, situation: Situation, language: Language) -> Option<PaymentFacts> {
+    matches!(situation, Situation::Paid | Situation::Refunded).then(|| PaymentFacts {
+        paid_at: order.final_at_ms.and_then(|at_ms| written_moment(language, at_ms)),
+        gateway: order.payment_type().map(gateway_name),
+        transaction_id: order.transaction_id.map(|id| id.0),
+    })
+}
+
+fn deadline(order: &Order, labels: Labels, language: Language, now_ms: i64) -> Option<Deadline> {
+    let until_ms = order.expires_at_ms.filter(|until_ms| *until_ms > now_ms)?;
+    let label = if order.account.is_none() { labels.choose_until } else { labels.pay_until };
+    let text = written_deadline(language, until_ms, now_ms)?;
+    Some(Deadline { label, datetime: rfc3339(until_ms), text })
+}
+
 /// A problem as a page for a customer's browser.
-pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
+pub(crate) fn problem_page(problem: &Problem, wanted: WantedLanguage) -> Response {
+    let language = wanted.or_accepted();
+    let anew = || Reload { seconds: 5, by_browser: wanted.keep(ANEW), by_script: wanted.keep(ANEW) };
     // An unreadable address belongs to no order, and repeating the request would not help.
     let (status, situation, again) = match problem.status_code() {
         StatusCode::METHOD_NOT_ALLOWED => (StatusCode::METHOD_NOT_ALLOWED, Situation::Unknown, None),
         status if status.is_client_error() => (StatusCode::NOT_FOUND, Situation::Unknown, None),
-        status => (status, Situation::Unavailable, Some(Reload { seconds: 5, by_browser: ANEW, by_script: ANEW })),
+        status => (status, Situation::Unavailable, Some(anew())),
     };
     let mut response = render(
         status,
         &Page {
             language,
+            languages: languages(ANEW),
+            title: situation.words(language).headline.to_owned(),
+            shop: ShownShop::default(),
             words: situation.words(language),
             labels: Labels::of(language),
             style: STYLE,
@@ -207,8 +304,11 @@ pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
             again,
             events: None,
             event_id: String::new(),
+            now_ms: 0,
             order: None,
             amount: String::new(),
+            receipt: None,
+            deadline: None,
             links: PageLinks::default(),
             asks_to_pay: false,
         },
@@ -220,10 +320,9 @@ pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
 fn render(status: StatusCode, page: &Page<'_>) -> Response {
     // Rendering into a string fails only if the template has a defect, which the tests would show.
     let html = page.render().unwrap_or_default();
-    let policy = if page.links.ways.is_empty() { &POLICY } else { &POLICY_WITH_FORM };
     Response::builder()
         .status(status)
         .content_type("text/html; charset=utf-8")
-        .header(header::CONTENT_SECURITY_POLICY, policy.as_str())
+        .header(header::CONTENT_SECURITY_POLICY, policy(page))
         .body(html)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use time::{Date, OffsetDateTime, UtcOffset};
+use crate::time::TashkentTime;
 
 /// How a gateway works, as far as the rest of the program must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +71,13 @@ impl RefundWay {
             RefundWay::Call => Ok(()),
             RefundWay::Cabinet => Err(NoRefundCall::OnlyInCabinet),
             RefundWay::CallWithinMonth => {
-                let (Some(paid), Some(today)) = (day_in_tashkent(paid_at_ms), day_in_tashkent(now_ms)) else {
+                let (Some(paid), Some(today)) = (TashkentTime::of(paid_at_ms), TashkentTime::of(now_ms)) else {
                     return Err(NoRefundCall::MonthIsOver);
                 };
-                let months = |day: Date| day.year() * 12 + i32::from(u8::from(day.month()));
+                let months = |day: TashkentTime| day.year * 12 + i32::from(day.month);
                 match months(today) - months(paid) {
                     0 => Ok(()),
-                    1 if today.day() == 1 => Ok(()),
+                    1 if today.day == 1 => Ok(()),
                     _ => Err(NoRefundCall::MonthIsOver),
                 }
             }
@@ -85,15 +85,9 @@ impl RefundWay {
     }
 }
 
-/// The day in Uzbekistan, which is five hours ahead of UTC all year.
-fn day_in_tashkent(epoch_ms: i64) -> Option<Date> {
-    let offset = UtcOffset::from_hms(5, 0, 0).ok()?;
-    let time = OffsetDateTime::from_unix_timestamp(epoch_ms.div_euclid(1_000)).ok()?;
-    Some(time.to_offset(offset).date())
-}
-
 #[cfg(test)]
 mod tests {
+    use time::OffsetDateTime;
     use time::macros::datetime;
 
     use super::*;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
+use time::macros::{format_description, offset};
+use time::{OffsetDateTime, UtcOffset};
 
 /// RFC 3339 with milliseconds, always three digits, so that columns of times line up.
 const RFC3339: &[BorrowedFormatItem<'_>] =
@@ -16,6 +16,43 @@ pub fn rfc3339(epoch_ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(RFC3339).ok())
         .unwrap_or_else(|| epoch_ms.to_string())
+}
+
+/// Uzbekistan is five hours ahead of UTC all year.
+const TASHKENT: UtcOffset = offset!(+5);
+
+/// A moment as calendars and clocks in Uzbekistan show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TashkentTime {
+    /// The year.
+    pub year: i32,
+    /// The month, 1 to 12.
+    pub month: u8,
+    /// The day of the month, from 1.
+    pub day: u8,
+    /// The hour, 0 to 23.
+    pub hour: u8,
+    /// The minute, 0 to 59.
+    pub minute: u8,
+}
+
+impl TashkentTime {
+    /// The moment of epoch milliseconds; `None` beyond the years that a calendar has.
+    pub fn of(epoch_ms: i64) -> Option<Self> {
+        let time = OffsetDateTime::from_unix_timestamp(epoch_ms.div_euclid(1_000)).ok()?.to_offset(TASHKENT);
+        Some(TashkentTime {
+            year: time.year(),
+            month: time.month().into(),
+            day: time.day(),
+            hour: time.hour(),
+            minute: time.minute(),
+        })
+    }
+
+    /// Whether both are on one day.
+    pub fn is_on_day_of(self, other: Self) -> bool {
+        (self.year, self.month, self.day) == (other.year, other.month, other.day)
+    }
 }
 
 /// A duration in whole milliseconds, as the database stores it.
@@ -31,5 +68,16 @@ mod tests {
     fn times_are_written_in_utc() {
         assert_eq!(rfc3339(1_656_326_529_324), "2022-06-27T10:42:09.324Z");
         assert_eq!(rfc3339(1_656_326_529_300), "2022-06-27T10:42:09.300Z");
+    }
+
+    #[test]
+    fn a_day_in_tashkent_begins_at_seven_in_the_evening_utc() {
+        // 2026-12-31T18:59:59Z and a second later.
+        let [before, after] =
+            [1_798_743_599_000, 1_798_743_600_000].map(|epoch_ms| TashkentTime::of(epoch_ms).unwrap());
+
+        assert_eq!(before, TashkentTime { year: 2026, month: 12, day: 31, hour: 23, minute: 59 });
+        assert_eq!(after, TashkentTime { year: 2027, month: 1, day: 1, hour: 0, minute: 0 });
+        assert!(!before.is_on_day_of(after) && TashkentTime::of(i64::MAX).is_none());
     }
 }
