@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::{format_description, offset};
-use time::{OffsetDateTime, UtcOffset};
+use time::{Date, OffsetDateTime, UtcOffset};
 
 /// RFC 3339 with milliseconds, always three digits, so that columns of times line up.
 const RFC3339: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// A date alone.
+const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
 /// Epoch milliseconds as an RFC 3339 time in UTC, for JSON and people.
 pub fn rfc3339(epoch_ms: i64) -> String {
@@ -55,6 +59,15 @@ impl TashkentTime {
     }
 }
 
+/// The epoch milliseconds of an RFC 3339 time, such as `2026-11-01T09:30:00Z`, or of the beginning of a date in UTC, such as
+/// `2026-11-01`; `None` for any other text.
+pub fn parse(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|_| Date::parse(text, DATE).map(|date| date.midnight().assume_utc()))
+        .ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
 /// A duration in whole milliseconds, as the database stores it.
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -79,5 +92,23 @@ mod tests {
         assert_eq!(before, TashkentTime { year: 2026, month: 12, day: 31, hour: 23, minute: 59 });
         assert_eq!(after, TashkentTime { year: 2027, month: 1, day: 1, hour: 0, minute: 0 });
         assert!(!before.is_on_day_of(after) && TashkentTime::of(i64::MAX).is_none());
+    }
+
+    #[test]
+    fn a_time_and_a_date_are_read() {
+        for (text, expected) in [
+            ("2022-06-27T10:42:09.324Z", Some(1_656_326_529_324)),
+            ("2022-06-27T15:42:09.324+05:00", Some(1_656_326_529_324)),
+            ("2022-06-27T10:42:09Z", Some(1_656_326_529_000)),
+            ("2022-06-27", Some(1_656_288_000_000)),
+            ("2022-06-27T10:42:09", None),
+            ("2022-06-27T10:42:09 05:00", None),
+            ("2022-02-30", None),
+            ("27.06.2022", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
     }
 }
