@@ -19,6 +19,7 @@ mod kinds;
 mod local_links;
 mod numbers;
 mod older_release;
+mod order_lists;
 mod orders;
 mod payme;
 mod queue;

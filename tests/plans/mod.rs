@@ -8,6 +8,7 @@
 mod calls;
 mod counts;
 mod incremental;
+mod lists;
 mod postgres;
 mod sources;
 mod sqlite;
@@ -30,7 +31,7 @@ const GROWING: [&str; 10] = [
 
 /// The statements that must have run: those for each job, order and callback, those that run all the time, and those
 /// for each batch of an audit.
-const NAMES: [&str; 83] = [
+const NAMES: [&str; 90] = [
     "earliest_due",
     "enqueue_jobs",
     "enqueue_jobs_again",
@@ -114,6 +115,13 @@ const NAMES: [&str; 83] = [
     "fiscal_receipts_of_order",
     "open_orders_by_shop",
     "hint_from_callbacks",
+    "list_orders_by_time",
+    "list_orders_of_statuses",
+    "list_orders_of_amount",
+    "list_marked_orders",
+    "orders_of_reference",
+    "orders_of_transaction",
+    "shops_of_orders",
 ];
 
 /// The name at the beginning of a statement.

@@ -20,7 +20,7 @@ use store::settlement::{self, Settlement};
 use store::transactions::{self, SeenTransaction};
 use store::{Store, sweeping};
 
-use super::calls;
+use super::{calls, lists};
 use crate::support::filling::{FillSize, TOKEN, UNDER_WAY};
 use crate::support::fixture::{DEBIT_WITHIN, gateway, new_link, new_order};
 
@@ -51,6 +51,7 @@ pub(super) async fn walk(store: &Store, extent: FillSize) -> Times {
         operate(store, extent, round, &mut times).await;
         audit(store, extent, round, &mut times).await;
         calls::walk(store, extent, round, &mut times).await;
+        lists::walk(store, extent, round, &mut times).await;
     }
     times
 }

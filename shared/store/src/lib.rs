@@ -35,6 +35,8 @@ pub mod kinds;
 pub mod metrics;
 mod migrating;
 mod opening;
+pub mod order_list;
+pub mod order_lookup;
 pub mod orders;
 mod pool;
 pub mod processes;
