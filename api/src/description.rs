@@ -8,6 +8,7 @@ use domain::id::OrderId;
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::Config;
 
+use crate::orders::{cursor, parameters};
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, orders};
 
@@ -166,6 +167,12 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; a part of it can be returned in \
                  the gateway's cabinet",
         ),
+        ProblemType::InvalidParameter => {
+            Problem::with_parameter(kind, "limit", "`limit` must be a whole number from 1 to 100")
+        }
+        ProblemType::UnknownParameter => parameters::unknown("state"),
+        ProblemType::InvalidCursor => cursor::unusable(),
+        ProblemType::InvalidRequest => Problem::not_utf8("the reference"),
         ProblemType::UnknownLanguage => with_field("language", "`language` must be one of `uz`, `ru`, `en`"),
         ProblemType::UnknownPaymentType => {
             with_field("payment_type", "`payment_type` must be one of `atmos`, `payme`, `click`")
@@ -192,7 +199,7 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         .member("most", 20),
         ProblemType::TooManyRequests => Problem::too_many_requests(),
         // No operation's description names these.
-        ProblemType::InvalidRequest | ProblemType::NotFound | ProblemType::MethodNotAllowed | ProblemType::NotReady => {
+        ProblemType::NotFound | ProblemType::MethodNotAllowed | ProblemType::NotReady => {
             Problem::new(kind, kind.slug())
         }
     }

@@ -27,6 +27,7 @@ mod credential;
 mod cross_origin;
 mod description;
 mod digest;
+mod entity_tag;
 mod fair_share;
 mod health;
 mod idempotency;

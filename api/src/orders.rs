@@ -24,9 +24,13 @@ use crate::{Api, fair_share};
 
 mod answer;
 mod body;
+pub(crate) mod cursor;
 mod events;
 mod json_object;
 mod link_wait;
+mod list;
+pub(crate) mod parameters;
+mod read_answer;
 mod reason_body;
 mod refunds;
 mod section;
@@ -38,6 +42,8 @@ use body::OrderRequest;
 pub(crate) use events::event_id;
 use events::{FollowAnswer, Resumed};
 use link_wait::LinkWait;
+use list::OrderListApi;
+use read_answer::ReadAnswer;
 use refunds::RefundApi;
 use section::ApiSection;
 #[cfg(test)]
@@ -47,8 +53,9 @@ pub(crate) use stream_slots::{
 pub(crate) use stream_slots::{EventStreams, Follower};
 
 /// The order API with its description; its paths begin with `/api`.
-pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), ()> {
-    OpenApiService::new((OrderApi(Arc::clone(api)), RefundApi(Arc::clone(api))), "Tasdiq", env!("CARGO_PKG_VERSION"))
+pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, OrderListApi, RefundApi), ()> {
+    let parts = (OrderApi(Arc::clone(api)), OrderListApi(Arc::clone(api)), RefundApi(Arc::clone(api)));
+    OpenApiService::new(parts, "Tasdiq", env!("CARGO_PKG_VERSION"))
         .description(
             "Payment orders for shops. **Ship on `paid`, and on nothing else**: `confirming` means that the gateway is \
              not finished yet. Every error is an `application/problem+json` document (RFC 9457); programs read its `type`.",
@@ -152,10 +159,13 @@ impl OrderApi {
         order_id: Path<i64>,
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
-    ) -> Result<Json<OrderAnswer>, ReadProblem> {
+        /// The `ETag` of the answer that the client has: where nothing has changed, the answer is 304 without a body.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
+    ) -> Result<ReadAnswer<OrderAnswer>, ReadProblem> {
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
         let answer = OrderAnswer::read(&self.0.context.store, &order, viewer, &self.0.context.public_url).await;
-        Ok(Json(answer.map_err(Problem::from)?))
+        Ok(ReadAnswer::new(answer.map_err(Problem::from)?, if_none_match.0.as_deref()))
     }
 
     /// Read an order's history
@@ -170,10 +180,13 @@ impl OrderApi {
         order_id: Path<i64>,
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
-    ) -> Result<Json<History>, ReadProblem> {
+        /// The `ETag` of the answer that the client has: where nothing has changed, the answer is 304 without a body.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
+    ) -> Result<ReadAnswer<History>, ReadProblem> {
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
         let lines = orders::history(&self.0.context.store, order.id).await.map_err(Problem::from)?;
-        Ok(Json(History::new(&lines, viewer)))
+        Ok(ReadAnswer::new(History::new(&lines, viewer), if_none_match.0.as_deref()))
     }
 
     /// Follow an order

@@ -79,6 +79,9 @@ problem_types! {
     RefundOnlyInCabinet = "refund-only-in-cabinet", 422, "The gateway gives money back only in its cabinet";
     RefundMonthOver = "refund-month-over", 422, "The gateway gives back no payment of an earlier month";
     PartialRefundUnavailable = "partial-refund-unavailable", 422, "Only the whole order can be refunded";
+    InvalidParameter = "invalid-parameter", 422, "A parameter of the address cannot be used";
+    UnknownParameter = "unknown-parameter", 422, "A parameter of the address is not known";
+    InvalidCursor = "invalid-cursor", 422, "The cursor cannot be used";
     UnknownLanguage = "unknown-language", 422, "The language is not known";
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
     PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The shop has no account for this payment type";
@@ -124,6 +127,11 @@ impl Problem {
         Self::new(problem_type, detail).member("field", field)
     }
 
+    /// A problem with one parameter of the address.
+    pub(crate) fn with_parameter(problem_type: ProblemType, parameter: &str, detail: impl Into<String>) -> Self {
+        Self::new(problem_type, detail).member("parameter", parameter)
+    }
+
     /// Adds a member to the document, for programs.
     pub(crate) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
@@ -139,6 +147,19 @@ impl Problem {
     /// The order does not exist, or this caller may not see it: the two must look the same.
     pub(crate) fn order_not_found() -> Self {
         Self::new(ProblemType::OrderNotFound, "you have no order with this number")
+    }
+
+    /// No order of the caller has this reference.
+    pub(crate) fn reference_not_found() -> Self {
+        Self::new(ProblemType::OrderNotFound, "you have no order with this reference")
+    }
+
+    /// A part of the address is not text.
+    pub(crate) fn not_utf8(part: &str) -> Self {
+        Self::new(
+            ProblemType::InvalidRequest,
+            format!("{part} is not UTF-8; percent-encode the bytes of its UTF-8 text, as `encodeURIComponent` does"),
+        )
     }
 
     /// The same request is running at this moment. Without an idempotency key it is known by its reference.

@@ -41,6 +41,7 @@ pub(crate) fn register_problem(registry: &mut Registry) {
             ("detail", inline(text("What to do next, in a sentence for people."))),
             ("request_id", inline(text("The id of the request in our logs, like the header `X-Request-Id`."))),
             ("field", inline(text("The field of the body it is about."))),
+            ("parameter", inline(text("The parameter of the address it is about."))),
             ("order_id", inline(integer("The order it is about."))),
             ("order_status", inline(text("The status that the order has."))),
             ("refund_id", inline(integer("The refund it is about."))),

@@ -12,6 +12,7 @@ use poem::{Body, Endpoint, Request, Response};
 use tokio::sync::OnceCell;
 
 use crate::digest;
+use crate::entity_tag::{has, listed};
 use crate::problem::Problem;
 
 /// How long a browser may show it without asking; a new release changes it.
@@ -88,17 +89,6 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
         let is_refused = !quality.is_empty() && quality.bytes().all(|byte| matches!(byte, b'0' | b'.'));
         name.trim().eq_ignore_ascii_case("gzip") && !is_refused
     })
-}
-
-/// Whether the caller has the page with this tag.
-fn has(headers: &HeaderMap, tag: &str) -> bool {
-    listed(headers, header::IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
-}
-
-/// The entries of a header, over all its lines.
-fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',').map(str::trim))
 }
 
 #[cfg(test)]

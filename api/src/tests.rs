@@ -11,6 +11,7 @@ mod events;
 mod front;
 mod health;
 mod idempotency;
+mod lists;
 mod mutated;
 mod orders;
 mod pages;

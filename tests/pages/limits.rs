@@ -39,6 +39,8 @@ const ORDERS: &[(&str, &str, Unit)] = &[
     ("`return_url`", "api::RETURN_URL_LIMIT", Things("characters")),
     ("`reason` of a cancel or refund", "domain::REASON_CHARACTERS", Things("characters")),
     ("`amount`", "domain::MAX", Things("tiyin")),
+    ("a page of a list", "api::MOST_ORDERS", Things("orders")),
+    ("orders that a page of a list looks at", "store::MOST_WALKED", Things("")),
 ];
 
 const CALLBACKS: &[(&str, &str, Unit)] = &[

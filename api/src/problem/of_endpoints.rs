@@ -85,6 +85,22 @@ problems_of! {
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
+    /// The problems of listing orders, for `/openapi.json`.
+    ListProblem:
+        400 = "`invalid-request`: a parameter is not UTF-8",
+        401 = "`missing-api-key`, `wrong-api-key`",
+        422 = "`invalid-parameter`, `unknown-parameter`, `invalid-cursor`; `parameter` names the parameter",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
+    /// The problems of reading an order by its reference, for `/openapi.json`.
+    ReferenceProblem:
+        400 = "`invalid-request`: the reference is not UTF-8",
+        401 = "`missing-api-key`, `wrong-api-key`",
+        404 = "`order-not-found`: your shop has no order with this reference",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
     /// The problems of reading an order, for `/openapi.json`.
     ReadProblem:
         401 = "`missing-api-key`, `wrong-api-key`, `wrong-token`",
