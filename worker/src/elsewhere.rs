@@ -10,7 +10,7 @@ use telemetry::LineBudget;
 use tracing::{debug, warn};
 
 use crate::WorkerContext;
-use crate::failure::Done;
+use crate::failure::{Done, apart_ms};
 
 /// The wait when another living worker has the account. After it any free worker takes the job.
 const HANDED_BACK_MS: i64 = 1_000;
@@ -42,17 +42,17 @@ pub(crate) async fn give_back(context: &WorkerContext, order: &Order, queue: Que
     let Some(gateway) = order.gateway() else { return Ok(Done::NothingToDo) };
     if processes::has_worker_of(store, gateway).await? {
         debug!(order.id = %id, %gateway, "order {id} belongs to another worker's gateway account");
-        return Ok(Done::Snooze { until_ms: now_ms + HANDED_BACK_MS, queue });
+        return Ok(Done::Snooze { until_ms: now_ms + apart_ms(HANDED_BACK_MS), queue });
     }
     if may_warn() {
         warn!(order.id = %id, %gateway, "order {id} belongs to a gateway account that no living worker has");
     }
     if order.status.is_final() && queue == QueueName::Background {
-        return Ok(Done::Snooze { until_ms: now_ms + LATE_INQUIRY_WAIT_MS, queue });
+        return Ok(Done::Snooze { until_ms: now_ms + apart_ms(LATE_INQUIRY_WAIT_MS), queue });
     }
     let wait_ms = wait_ms(now_ms - order.created_at_ms);
     let queue = if wait_ms < LONGEST_WAIT_MS { queue } else { QueueName::Background };
-    Ok(Done::Snooze { until_ms: now_ms + wait_ms, queue })
+    Ok(Done::Snooze { until_ms: now_ms + apart_ms(wait_ms), queue })
 }
 
 fn may_warn() -> bool {

@@ -136,6 +136,11 @@ pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
     (delay + delay / 5 * spread_permille.min(999) / 1_000).min(LONGEST_MS)
 }
 
+/// A fixed wait and up to a fifth more, so that jobs that were put off together do not come back together.
+pub(crate) fn apart_ms(wait_ms: i64) -> i64 {
+    wait_ms + rand::random_range(0..=wait_ms / 5)
+}
+
 #[cfg(test)]
 mod tests {
     use gateway::AnswerFault;
