@@ -1,34 +1,15 @@
 //! Several gateway accounts in one process: what befalls the calls of one is not felt by another.
 
-use std::sync::Arc;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use domain::gateway_rate::GatewayRate;
-use domain::id::{OrderId, OrderToken};
-use domain::order::{GatewayIdentity, NewOrder, Order, OrderAccount, OrderStatus};
-use domain::secret::Secret;
 use gateway::coordination::BreakerState;
-use gateway::{AccountSettings, Gateways};
-use poem::Route;
-use poem::web::{Json, Path};
-use process::relay::Relay;
-use process::{admission, admission::settings_rows};
-use queue::{LocalQueue, Queue};
-use sandbox::{Sandbox, SandboxConfig};
-use serde_json::{Value, json};
-use store::calls::{CalledAccount, ToldCall};
-use store::orders::{self, LocalLink};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
+use process::admission::settings_rows;
+use store::orders;
 
-use crate::support::accounts::{atmos_account, click_account, gateway_of};
-use crate::support::fixture::calling::asked;
-use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
-use crate::support::ports::free_port;
-use crate::support::program::Program;
+use super::worker_of_accounts::{AccountSort, GatewayOfTest, SLOTS, WorkerOfAccounts, has_link, median, order};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
@@ -40,205 +21,25 @@ on_every_database! {
     orders_of_an_account_that_is_not_configured_wait_and_the_others_go_on
 }
 
-/// Jobs that the worker runs at once.
-const SLOTS: usize = 16;
+/// How often a hundred orders are made in an outage.
+const ROUNDS: usize = 5;
 
-/// The gateway of an account of these tests.
-#[derive(Clone, Copy, Debug)]
-enum AccountSort {
-    Atmos,
-    Click,
+/// The waits of orders beside the outage, and at the same time of those at the installation that knows no outage; sorted.
+struct Round {
+    felt: Vec<Duration>,
+    usual: Vec<Duration>,
 }
 
-/// A stand-in for a gateway, with one account of ours.
-struct GatewayOfTest {
-    sort: AccountSort,
-    config: SandboxConfig,
-    account: AccountSettings,
-    running: Option<Running>,
-    _folder: TempDir,
-}
-
-/// The stand-in while it runs.
-enum Running {
-    Atmos(#[expect(dead_code, reason = "it runs until it is dropped")] Sandbox),
-    Click(#[expect(dead_code, reason = "it runs until it is dropped")] JoinSet<()>),
-}
-
-/// Click's Merchant API, at which every order is paid.
-#[poem::handler]
-fn every_order_is_paid(Path((_service, order, _day)): Path<(String, i64, String)>) -> Json<Value> {
-    Json(json!({ "error_code": 0, "error_note": "", "payment_id": order, "payment_status": 2 }))
-}
-
-impl GatewayOfTest {
-    /// One that does not run yet.
-    fn new(sort: AccountSort, name: &str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let (folder, address) = (tempfile::tempdir().unwrap(), format!("127.0.0.1:{}", free_port()));
-        let mut config = SandboxConfig::new(address.parse().unwrap(), folder.path().to_owned(), None);
-        let account = match sort {
-            AccountSort::Atmos => atmos_account(name, &format!("http://{address}")),
-            AccountSort::Click => click_account(name, &format!("http://{address}")),
-        };
-        config.store_id = name.to_owned();
-        GatewayOfTest { sort, config, account, running: None, _folder: folder }
-    }
-
-    async fn start(&mut self) {
-        self.running = Some(match self.sort {
-            AccountSort::Atmos => Running::Atmos(Sandbox::start(self.config.clone()).await.unwrap()),
-            AccountSort::Click => {
-                let route = "/v2/merchant/payment/status_by_mti/:service/:order/:day";
-                let routes = Route::new().at(route, poem::get(every_order_is_paid));
-                let listener = TcpListener::bind(self.config.listen).await.unwrap();
-                let acceptor = poem::listener::TcpAcceptor::from_tokio(listener).unwrap();
-                let mut running = JoinSet::new();
-                running.spawn(async move { poem::Server::new_with_acceptor(acceptor).run(routes).await.unwrap() });
-                Running::Click(running)
-            }
-        });
-    }
-
-    /// Takes connections from now on, and answers nothing.
-    async fn fall_silent(&mut self) -> JoinSet<()> {
-        drop(self.running.take());
-        let listener = TcpListener::bind(self.config.listen).await.unwrap();
-        let mut silence = JoinSet::new();
-        silence.spawn(async move {
-            let mut taken = Vec::new();
-            loop {
-                taken.push(listener.accept().await.unwrap());
-            }
-        });
-        silence
-    }
-
-    fn identity(&self) -> GatewayIdentity {
-        self.account.identity()
+impl fmt::Debug for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = |waits| [50, 90, 99, 100].map(|percent| percentile(waits, percent).as_millis());
+        write!(f, "{:?} ms beside {:?} ms", told(&self.felt), told(&self.usual))
     }
 }
 
-/// A worker with several accounts, and its relay. They end when dropped.
-struct WorkerOfAccounts<'a> {
-    f: &'a Fixture,
-    gateways: Gateways,
-    stop: CancellationToken,
-    _parts: JoinSet<()>,
-}
-
-impl Drop for WorkerOfAccounts<'_> {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-impl<'a> WorkerOfAccounts<'a> {
-    fn start(f: &'a Fixture, accounts: &[&GatewayOfTest]) -> Self {
-        let gateways = Gateways::new(accounts.iter().map(|one| gateway_of(&one.account)));
-        let context = WorkerContext {
-            store: f.store.clone(),
-            gateways: gateways.clone(),
-            public_url: "http://127.0.0.1/".parse().unwrap(),
-            payment_ttl: Duration::from_secs(1_800),
-            link_ttl: Duration::from_secs(86_400),
-            settings: config::defaults().unwrap(),
-        };
-        let (queue, stop) = (Queue::Local(LocalQueue::default()), CancellationToken::new());
-        let queues = WorkerOptions::ALL_QUEUES.to_vec();
-        let options = WorkerOptions { slots: SLOTS, queues, stop_grace: Duration::from_secs(1) };
-        let suspects =
-            SuspectProgram { file: Program::FILE.into(), arguments: Vec::new(), settings: Secret::new("{}") };
-        let working = JobWorker::new(context, queue.clone(), options, suspects).run(stop.clone());
-        let mut parts = JoinSet::new();
-        parts.spawn(async move {
-            working.await;
-        });
-        parts.spawn(Relay::new(f.store.clone(), queue, true).run(stop.clone()));
-        parts.spawn(admission::follow(f.store.clone(), gateways.clone(), stop.clone()));
-        WorkerOfAccounts { f, gateways, stop, _parts: parts }
-    }
-
-    async fn order(&self, of: &GatewayOfTest) -> Order {
-        order(self.f, of).await
-    }
-
-    /// How long each of so many orders, begun one after the other, waits for what its gateway's account has to do: a link at
-    /// Atmos, *paid* at Click.
-    async fn waits(&self, of: &GatewayOfTest, count: usize) -> Vec<Duration> {
-        let mut waiting = JoinSet::new();
-        for _ in 0..count {
-            let (order, began) = (self.order(of).await, Instant::now());
-            let (store, sort) = (self.f.store.clone(), of.sort);
-            waiting.spawn(async move {
-                while !is_served(&store, sort, order.id).await {
-                    assert!(began.elapsed() < PATIENCE, "order {} was not served", order.id);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                began.elapsed()
-            });
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let mut waits = waiting.join_all().await;
-        waits.sort();
-        waits
-    }
-
-    async fn wait_until_served(&self, of: &GatewayOfTest, orders: &[Order]) {
-        for order in orders {
-            let what = format!("order {} to be served", order.id);
-            wait_until(&what, PATIENCE, async || is_served(&self.f.store, of.sort, order.id).await.then_some(())).await;
-        }
-    }
-
-    async fn wait_for_links(&self, orders: &[Order]) {
-        for order in orders {
-            let what = format!("a link of order {}", order.id);
-            wait_until(&what, PATIENCE, async || has_link(&self.f.store, order.id).await.then_some(())).await;
-        }
-    }
-
-    fn breaker(&self, of: &GatewayOfTest) -> BreakerState {
-        self.gateways.get(&of.identity()).unwrap().coordination().view().breaker.state
-    }
-}
-
-/// An order of this account: at Atmos a new one, at Click one that its customer has paid and that Click has told us about.
-async fn order(f: &Fixture, of: &GatewayOfTest) -> Order {
-    let account = OrderAccount { payment_type: of.account.payment_type(), gateway: of.identity() };
-    let new = NewOrder { account: Some(account), ..new_order() };
-    let created = match of.sort {
-        AccountSort::Atmos => orders::create(&f.store, &new, None).await.unwrap(),
-        AccountSort::Click => {
-            let write = |id: OrderId, _: &OrderToken| format!("https://my.click.example/{id}");
-            let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
-            orders::create_linked(&f.store, &new, None, &link).await.unwrap()
-        }
-    };
-    let orders::Created::New(order) = created else { panic!("{created:?}") };
-    if matches!(of.sort, AccountSort::Click) {
-        let account = CalledAccount { gateway: of.identity(), ..asked() };
-        let begun = f.begin_on(&account, &order, &order.id.to_string()).await;
-        let claims = Some(f.claims(&order, &begun));
-        f.debited(&account, &ToldCall { external_id: order.id.to_string(), claims }).await;
-    }
-    order
-}
-
-async fn is_served(store: &store::Store, sort: AccountSort, id: OrderId) -> bool {
-    match sort {
-        AccountSort::Atmos => has_link(store, id).await,
-        AccountSort::Click => orders::find(store, id).await.unwrap().unwrap().status == OrderStatus::Paid,
-    }
-}
-
-async fn has_link(store: &store::Store, id: OrderId) -> bool {
-    orders::find(store, id).await.unwrap().unwrap().payment_url.is_some()
-}
-
-/// The wait that 99 of 100 do not exceed; `waits` are sorted.
-fn p99(waits: &[Duration]) -> Duration {
-    waits[waits.len() * 99 / 100]
+/// The wait that so many of 100 do not exceed; `waits` are sorted.
+fn percentile(waits: &[Duration], percent: usize) -> Duration {
+    waits[(waits.len() * percent).div_ceil(100) - 1]
 }
 
 /// Both in one run: the account that is well with the other one well, and from the moment at which the other one is away.
@@ -270,28 +71,44 @@ async fn is_not_felt(f: &Fixture, away: AccountSort, well: AccountSort) {
     let control = WorkerOfAccounts::start(&other, &[&alone]);
     let round = async |count| {
         let (felt, usual) = tokio::join!(worker.waits(&well, count), control.waits(&alone, count));
-        (p99(&felt), p99(&usual))
+        Round { felt, usual }
     };
     let _warm = round(10).await;
-    let (before, _) = round(100).await;
+    let before = round(100).await;
 
-    drop(away.running.take());
+    away.stop();
     let mut held_back = Vec::new();
     for _ in 0..SLOTS * 4 {
         held_back.push(worker.order(&away).await);
     }
     let mut rounds = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..ROUNDS {
         rounds.push(round(100).await);
         assert_ne!(worker.breaker(&away), BreakerState::Closed);
         assert_eq!(worker.breaker(&well), BreakerState::Closed);
     }
 
-    eprintln!("{} beside {}: p99 {before:?} before, in its outage {rounds:?}", well.identity(), away.identity());
-    for (felt, usual) in &rounds {
-        let usual = before.max(*usual);
-        let bound = (usual * 2).max(usual + Duration::from_millis(200));
-        assert!(*felt <= bound, "p99 {before:?} before, and in the outage, each with what is usual then, {rounds:?}");
+    eprintln!("{} beside {}: {before:?} before, in its outage {rounds:?}", well.identity(), away.identity());
+    let told = format!("{before:?} before, and in the outage {rounds:?}");
+    for round in &rounds {
+        let usual = percentile(&round.usual, 90).max(percentile(&before.usual, 90));
+        assert!(percentile(&round.felt, 90) <= usual * 2 + Duration::from_millis(150), "{told}");
+    }
+    // The longest waits of one round may be those of a machine that does other things just then.
+    let longest = |waits: fn(&Round) -> &Vec<Duration>| {
+        median(&rounds.iter().map(|round| percentile(waits(round), 99)).collect::<Vec<_>>())
+    };
+    let (felt, usual) = (longest(|round| &round.felt), longest(|round| &round.usual));
+    assert!(felt <= (usual * 2).max(usual + Duration::from_millis(200)), "99 of 100: {told}");
+    let all = |waits: fn(&Round) -> &Vec<Duration>| {
+        let mut all: Vec<Duration> = rounds.iter().flat_map(waits).copied().collect();
+        all.sort();
+        all
+    };
+    let (felt, usual) = (all(|round| &round.felt), all(|round| &round.usual));
+    for (percent, more_ms) in [(50, 10), (90, 25)] {
+        let bound = percentile(&usual, percent) * 3 / 2 + Duration::from_millis(more_ms);
+        assert!(percentile(&felt, percent) <= bound, "{percent} of 100: {told}");
     }
 
     away.start().await;
@@ -313,7 +130,7 @@ async fn an_account_whose_gateway_is_silent_leaves_slots_to_another(f: Fixture) 
     let waits = worker.waits(&well, 50).await;
 
     assert_eq!(worker.breaker(&silent), BreakerState::Closed, "the calls are still under way");
-    assert!(p99(&waits) < Duration::from_secs(5), "{waits:?}");
+    assert!(percentile(&waits, 99) < Duration::from_secs(5), "{waits:?}");
 }
 
 /// Shows: ADMISSION-19

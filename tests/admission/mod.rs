@@ -10,3 +10,5 @@ mod accounts;
 mod counted_way;
 mod operator;
 mod outage;
+mod places;
+mod worker_of_accounts;

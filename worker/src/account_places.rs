@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use domain::job::QueueName;
 use domain::order::{GatewayIdentity, Order};
+use domain::time::millis;
 use gateway::Gateways;
 use parking_lot::Mutex;
 use process::consumption_check::Slot;
@@ -16,19 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::failure::Done;
+use crate::place_turns::{LONGEST_WAIT, PlaceTurns, Room};
 
 /// One account's jobs leave this part of the slots to the others.
 const PART_FOR_OTHERS: usize = 4;
-
-/// A place becomes free soon while jobs of the account begin and end. After this time without one its gateway is silent, and
-/// a wait for a place is of no use.
-const SILENT_AFTER: Duration = Duration::from_secs(1);
-
-/// The longest wait for a place. The job keeps its lease meanwhile, and no slot.
-const LONGEST_WAIT: Duration = SILENT_AFTER;
-
-/// A job without a place runs again after this time and up to as much more, so that such jobs do not come back together.
-const WITHOUT_PLACE_MS: i64 = 2_000;
 
 /// The places of the jobs of each account; an account that is not listed has as many as it asks for.
 ///
@@ -45,22 +37,24 @@ struct Places {
     /// The places that no other account may take, and those that every account may take.
     own: Arc<Semaphore>,
     common: Arc<Semaphore>,
-    /// How many more jobs may wait for a place.
+    /// How many jobs may wait for a place, and how many more.
+    may_wait: usize,
     waiting: Semaphore,
-    /// When a job of the account last began or ended.
-    moved_at: Mutex<Instant>,
+    started_at: Instant,
+    turns: Mutex<PlaceTurns>,
 }
 
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct AccountPlace {
     _permit: OwnedSemaphorePermit,
+    began_at: Duration,
     places: Arc<Places>,
 }
 
 impl Drop for AccountPlace {
     fn drop(&mut self) {
-        *self.places.moved_at.lock() = Instant::now();
+        self.places.turns.lock().end(self.places.started_at.elapsed(), self.began_at);
     }
 }
 
@@ -93,8 +87,10 @@ impl AccountPlaces {
         let places = || Places {
             own: Arc::new(Semaphore::new(own)),
             common: Arc::clone(&common),
+            may_wait,
             waiting: Semaphore::new(may_wait),
-            moved_at: Mutex::new(Instant::now()),
+            started_at: Instant::now(),
+            turns: Mutex::default(),
         };
         let of_account = accounts.into_iter().map(|account| (account, Arc::new(places()))).collect();
         AccountPlaces { of_account, runs_without_slot }
@@ -117,17 +113,15 @@ impl AccountPlaces {
         now_ms: i64,
     ) -> Result<Option<AccountPlace>, Done> {
         let Some(places) = order.gateway().and_then(|account| self.of_account.get(account)) else { return Ok(None) };
+        let (asked_at, is_late) = (Instant::now(), queue == QueueName::Background);
         let permit = match places.free() {
             Some(permit) => Some(permit),
-            None => places.wait(slot).await,
+            None => places.wait(slot, is_late).await,
         };
         match permit {
-            Some(permit) => {
-                *places.moved_at.lock() = Instant::now();
-                Ok(Some(AccountPlace { _permit: permit, places: Arc::clone(places) }))
-            }
+            Some(permit) => Ok(Some(Places::begin(places, permit))),
             None => {
-                let until_ms = now_ms + WITHOUT_PLACE_MS + rand::random_range(0..WITHOUT_PLACE_MS);
+                let until_ms = now_ms + millis(asked_at.elapsed() + places.time_to_turn(is_late));
                 Err(Done::Snooze { until_ms, queue })
             }
         }
@@ -139,9 +133,16 @@ impl Places {
         [&self.own, &self.common].into_iter().find_map(|free| Arc::clone(free).try_acquire_owned().ok())
     }
 
+    fn begin(places: &Arc<Places>, permit: OwnedSemaphorePermit) -> AccountPlace {
+        let began_at = places.started_at.elapsed();
+        places.turns.lock().begin(began_at);
+        AccountPlace { _permit: permit, began_at, places: Arc::clone(places) }
+    }
+
     /// Leaves the slot to another job and waits for a place, unless many jobs wait already or none would become free.
-    async fn wait(&self, slot: &SlotOfRun) -> Option<OwnedSemaphorePermit> {
-        if self.moved_at.lock().elapsed() >= SILENT_AFTER {
+    async fn wait(&self, slot: &SlotOfRun, is_late: bool) -> Option<OwnedSemaphorePermit> {
+        let waiting = self.may_wait - self.waiting.available_permits();
+        if waiting >= self.turns.lock().may_wait(self.started_at.elapsed(), self.room(is_late)) {
             return None;
         }
         let _waiting = self.waiting.try_acquire().ok()?;
@@ -153,6 +154,16 @@ impl Places {
             }
         };
         timeout(LONGEST_WAIT, either).await.ok()?.ok()
+    }
+
+    /// How long a job without a place is put off.
+    fn time_to_turn(&self, is_late: bool) -> Duration {
+        let spread_permille = rand::random_range(0..1_000);
+        self.turns.lock().give_out(self.started_at.elapsed(), self.room(is_late), spread_permille)
+    }
+
+    fn room(&self, is_late: bool) -> Room {
+        Room::new(self.own.available_permits() + self.common.available_permits(), self.may_wait, is_late)
     }
 }
 

@@ -31,6 +31,7 @@ mod jobs;
 mod lease;
 mod metrics;
 mod nearing;
+mod place_turns;
 mod settings;
 mod source;
 mod suspects;
