@@ -122,9 +122,22 @@ async fn two_shops_with_the_same_reference_know_nothing_of_each_other(kind: Kind
     let of_tea = shops.tea.linked_order_of(&body).await;
     let of_rice = shops.rice.linked_order_of(&body).await;
 
-    // Every operation that names an order is asked with the other shop's key.
+    // By their reference, and in lists by each filter, each finds its own.
+    for (shop, order) in [(&shops.tea, &of_tea), (&shops.rice, &of_rice)] {
+        assert_eq!(shop.get("/api/orders/by-reference/A-1").await.json()["order_id"], order.id);
+        for filter in ["", "reference=A-1", "status=pending", "payment_type=atmos", "since=2026-01-01", "text=A-1"] {
+            let listed = shop.get(&format!("/api/orders?{filter}")).await.json();
+            let ids: Vec<&Value> =
+                listed["orders"].as_array().unwrap().iter().map(|listed| &listed["order_id"]).collect();
+            assert_eq!(ids, [&json!(order.id)], "{filter}");
+        }
+    }
+    // Every operation that names an order by its number is asked with the other shop's key.
     let mut asked = 0;
     for (method, path) in shops.operations().await {
+        if path.ends_with("/by-reference/{reference}") {
+            continue;
+        }
         let Some(path) = path.contains('{').then(|| path.replace("{order_id}", &of_rice.id.to_string())) else {
             continue;
         };
