@@ -14,6 +14,7 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod find_orders;
 mod foreign;
 mod jobs;
 mod layers;

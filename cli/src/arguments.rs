@@ -10,6 +10,7 @@ mod addresses;
 mod callbacks;
 mod checks;
 mod examples;
+mod finding;
 mod gateways;
 mod jobs;
 mod names;
@@ -20,6 +21,7 @@ mod shops;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
 pub(crate) use checks::{CheckClickArguments, CheckCommand, CheckPaymeArguments, RefundArgument, SandboxCommand};
+pub(crate) use finding::{NamedOrder, OrdersFilter};
 pub(crate) use gateways::{GatewaysCommand, NamedAccount, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
@@ -287,6 +289,18 @@ mod tests {
             "tasdiq jobs list --state lost",
             "tasdiq jobs list --limit 0",
             "tasdiq jobs show x",
+            "tasdiq orders show",
+            "tasdiq orders show 1 --number 1",
+            "tasdiq orders show --number x",
+            "tasdiq orders show --reference a --transaction 1",
+            "tasdiq orders list --status payed",
+            "tasdiq orders list --since yesterday",
+            "tasdiq orders list --amount 5,00",
+            "tasdiq orders list --amount 5 --amount-from 1",
+            "tasdiq orders list --payment-type cash",
+            "tasdiq orders list --shop Tea",
+            "tasdiq orders list --limit 0",
+            "tasdiq orders list --limit 5 --all",
             "tasdiq orders review --limit 0",
             "tasdiq orders resolve 1 paid",
             "tasdiq orders resolve 1 paid --by Olim",

@@ -23,6 +23,8 @@ use crate::jobs::{JobView, job_lines};
 use crate::output::{lines, plain, print, print_json, table};
 use crate::refunds::{RefundView, refund_lines};
 
+mod list;
+mod naming;
 mod resolve;
 mod review;
 
@@ -33,7 +35,8 @@ mod review;
 pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), Exit> {
     let store = open_store(config).await?;
     match command {
-        OrdersCommand::Show { id, output } => show(&store, id, output).await,
+        OrdersCommand::List(filter) => list::run(&store, *filter).await,
+        OrdersCommand::Show(named) => show(&store, naming::find(&store, &named).await?, named.output).await,
         OrdersCommand::Reconcile { id, output } => reconcile(&store, id, output).await,
         OrdersCommand::Review { limit, output } => review::run(&store, limit, output).await,
         OrdersCommand::Resolve(arguments) => resolve::run(&store, arguments).await,
@@ -42,8 +45,8 @@ pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), E
     }
 }
 
-async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
-    let order = find(store, id).await?;
+async fn show(store: &Store, order: Order, output: Output) -> Result<(), Exit> {
+    let id = order.id;
     let findings = findings::of_order(store, &order).await?;
     let story = Story {
         order: order.into(),

@@ -8,6 +8,7 @@ use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
 
 use super::examples::examples;
+use super::finding::span;
 use super::names::names;
 use super::output::Output;
 
@@ -88,18 +89,8 @@ fn verdict(text: &str) -> Result<CallbackVerdict, String> {
 
 /// `90m`, `24h`, `7d`: no longer than callbacks are kept.
 fn lately(text: &str) -> Result<Duration, String> {
-    let seconds = match text.char_indices().last() {
-        Some((place, unit)) => match (text[..place].parse::<u64>(), unit) {
-            (Ok(minutes), 'm') => minutes.checked_mul(60),
-            (Ok(hours), 'h') => hours.checked_mul(3_600),
-            (Ok(days), 'd') => days.checked_mul(86_400),
-            _ => None,
-        },
-        None => None,
-    };
     let longest = Duration::from_secs(90 * 86_400);
-    seconds
-        .map(Duration::from_secs)
+    span(text)
         .filter(|time| !time.is_zero() && *time <= longest)
         .ok_or_else(|| "write minutes, hours or days, such as 90m, 24h or 7d; 90d at most".to_owned())
 }

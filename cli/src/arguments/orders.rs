@@ -6,19 +6,35 @@ use domain::order::{OrderStatus, REASON_CHARACTERS};
 use domain::text::{self, TextFault};
 
 use super::examples::examples;
+use super::finding::{NamedOrder, OrdersFilter};
 use super::names::names;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrdersCommand {
+    /// List orders, newest first
+    ///
+    /// Every filter that is given must fit. Words, a payment type and ranges of amounts are compared order by order: give --since,
+    /// too, where there are very many.
+    #[command(after_help = examples!(
+        "tasdiq orders list",
+        "tasdiq orders list --status paid,refunded --since 24h",
+        "tasdiq orders list --amount 50000.00 --since 2026-11-01 --until 2026-12-01",
+        "tasdiq orders list --text \"somsa 2\" --since 7d --json",
+        "tasdiq orders list --status paid --since 2026-11-01 --all --json"
+    ))]
+    List(Box<OrdersFilter>),
     /// Show an order with its history, transactions, refunds, callbacks and jobs
-    #[command(after_help = examples!("tasdiq orders show 17", "tasdiq orders show 17 --json"))]
-    Show {
-        /// Its number
-        id: OrderId,
-        #[command(flatten)]
-        output: Output,
-    },
+    ///
+    /// Where the word is a name of several orders, each is told, and --number says which is meant.
+    #[command(after_help = examples!(
+        "tasdiq orders show 17",
+        "tasdiq orders show A-17 --json",
+        "tasdiq orders show --reference 17 --shop tea",
+        "tasdiq orders show --transaction 1795500009";
+        exits "0 it is shown, 1 there is no such order, or several."
+    ))]
+    Show(NamedOrder),
     /// Ask the gateway for the truth about an order, soon
     ///
     /// A worker asks within seconds and settles accordingly. `tasdiq orders show` tells the outcome.
