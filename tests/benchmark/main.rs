@@ -54,7 +54,7 @@ async fn main() {
 
 fn refuse(why: &str) -> ! {
     eprintln!(
-        "{why}; say some of: up servers webhook calls burst jobs rest workers siege grown soak, --quick, --json FILE"
+        "{why}; say some of: up servers webhook calls burst jobs rest workers siege lists grown soak, --quick, --json FILE"
     );
     std::process::exit(USAGE)
 }

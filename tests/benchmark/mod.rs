@@ -16,6 +16,7 @@ mod calls;
 mod grown;
 mod jobs;
 mod limits;
+mod lists;
 mod load;
 mod machine;
 mod report;
@@ -47,6 +48,8 @@ pub(crate) enum Part {
     Rest,
     /// A short day with few and with very many orders in the tables.
     Grown,
+    /// Lists of orders where there are very many.
+    Lists,
     /// A short day with one worker, and with more.
     Workers,
     /// Callbacks while all other resources are taken.
@@ -58,7 +61,7 @@ pub(crate) enum Part {
 impl Part {
     /// All parts that take minutes.
     #[allow(dead_code, reason = "the tests have no use for it")]
-    pub(crate) const USUAL: [Part; 10] = [
+    pub(crate) const USUAL: [Part; 11] = [
         Part::Up,
         Part::Servers,
         Part::Webhook,
@@ -68,6 +71,7 @@ impl Part {
         Part::Rest,
         Part::Workers,
         Part::Siege,
+        Part::Lists,
         Part::Grown,
     ];
 
@@ -83,6 +87,7 @@ impl Part {
             "jobs" => Part::Jobs,
             "rest" => Part::Rest,
             "grown" => Part::Grown,
+            "lists" => Part::Lists,
             "workers" => Part::Workers,
             "siege" => Part::Siege,
             "soak" => Part::Soak,
@@ -116,6 +121,12 @@ pub(crate) struct Extent {
     rest: Duration,
     /// Numbers of orders in the tables.
     grown: &'static [i64],
+    /// The number of orders of which lists are asked for.
+    listed: i64,
+    /// How often each list is asked for.
+    lists: usize,
+    /// How long 99 of 100 lists may take, if that is judged.
+    listed_within: Option<Duration>,
     /// Numbers of workers.
     workers: &'static [usize],
     /// How long a siege lasts.
@@ -141,6 +152,9 @@ impl Extent {
         starts: 20,
         rest: Duration::from_secs(30),
         grown: &[10_000, 1_000_000],
+        listed: 1_000_000,
+        lists: 200,
+        listed_within: Some(Duration::from_millis(50)),
         workers: &[1, 2, 4, 8],
         siege: Duration::from_secs(60),
         besieged_within: Some(Duration::from_millis(100)),
@@ -159,6 +173,9 @@ impl Extent {
         starts: 2,
         rest: Duration::from_secs(1),
         grown: &[500],
+        listed: 5_000,
+        lists: 4,
+        listed_within: None,
         workers: &[1, 2],
         siege: Duration::from_secs(8),
         besieged_within: None,
@@ -197,6 +214,11 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
             Part::Jobs => jobs::measure(extent).await,
             Part::Rest => vec![rest::measure(extent).await],
             Part::Grown => grown::measure(extent).await,
+            Part::Lists => {
+                let (sections, found) = lists::measure(extent).await;
+                faults.extend(found);
+                sections
+            }
             Part::Workers => vec![workers::measure(extent).await],
             Part::Siege => {
                 let (section, found) = siege::measure(extent).await;
@@ -350,6 +372,18 @@ mod tests {
         }
         let measured = json["measured"].as_array().unwrap();
         assert_eq!(measured.len(), 9, "{measured:?}");
+        assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_benchmark_measures_the_lists_of_orders() {
+        let Report { text: report, json, faults } = run(&[Part::Lists], Extent::QUICK).await;
+
+        assert_eq!(faults, [""; 0]);
+        assert_eq!(Extent::FULL.listed_within, Some(Duration::from_millis(50)));
+        assert_eq!(report.matches("\n| no filter | 8 | 0 | ").count(), 2, "{report}");
+        let measured = json["measured"].as_array().unwrap();
+        assert_eq!(measured.len(), 26, "{measured:?}");
         assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
     }
 
