@@ -61,6 +61,7 @@ impl TransactionLedger {
         account: &str,
         amount_tiyin: i64,
         details: Option<&str>,
+        lang: Option<&str>,
     ) -> Result<Transaction, JournalError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let transaction = Transaction::draft(id, account.to_owned(), amount_tiyin, details.map(str::to_owned));
@@ -68,6 +69,7 @@ impl TransactionLedger {
             account: transaction.account.clone(),
             amount: amount_tiyin,
             details: transaction.details.clone(),
+            lang: lang.map(str::to_owned),
         };
         let line = JournalLine { transaction_id: id, at_ms: self.clock.now_ms(), change };
         self.journal.append(&line).await?;
@@ -131,7 +133,7 @@ impl TransactionLedger {
 impl Book {
     fn replay(&mut self, line: JournalLine) -> Result<(), String> {
         let id = line.transaction_id;
-        if let TransactionChange::Created { account, amount, details } = &line.change {
+        if let TransactionChange::Created { account, amount, details, .. } = &line.change {
             let transaction = Transaction::draft(id, account.clone(), *amount, details.clone());
             let entry = LedgerEntry::new(transaction);
             entry.make(&line.change, line.at_ms);
@@ -181,8 +183,8 @@ mod tests {
     async fn a_restarted_ledger_knows_every_transaction_and_goes_on_counting() {
         let directory = tempfile::tempdir().expect("a directory");
         let ledger = open(directory.path()).expect("a fresh ledger");
-        let first = ledger.create("order-1", 5_000_000, Some("shoes")).await.expect("a draft");
-        let second = ledger.create("order-2", 100, None).await.expect("a draft");
+        let first = ledger.create("order-1", 5_000_000, Some("shoes"), Some("uz")).await.expect("a draft");
+        let second = ledger.create("order-2", 100, None, None).await.expect("a draft");
         let debited = debit(&ledger, first.id).await;
         drop(ledger);
 
@@ -198,7 +200,7 @@ mod tests {
         let success_trans_id = found.success_trans_id.expect("a debit's id");
         assert!(ledger.find_debit(success_trans_id).is_some());
         assert!(ledger.next_success_id() > success_trans_id);
-        let third = ledger.create("order-3", 100, None).await.expect("a draft");
+        let third = ledger.create("order-3", 100, None, None).await.expect("a draft");
         assert_eq!(third.id, second.id + 1);
         assert_eq!(ledger.transactions().len(), 3);
     }
@@ -207,7 +209,7 @@ mod tests {
     async fn a_line_torn_by_a_kill_is_cut_off_and_the_ledger_goes_on() {
         let directory = tempfile::tempdir().expect("a directory");
         let ledger = open(directory.path()).expect("a fresh ledger");
-        let draft = ledger.create("order-1", 500, None).await.expect("a draft");
+        let draft = ledger.create("order-1", 500, None, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
@@ -228,7 +230,7 @@ mod tests {
     async fn an_unreadable_line_is_named_by_its_number() {
         let directory = tempfile::tempdir().expect("a directory");
         let ledger = open(directory.path()).expect("a fresh ledger");
-        ledger.create("order-1", 500, None).await.expect("a draft");
+        ledger.create("order-1", 500, None, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
@@ -270,7 +272,7 @@ mod tests {
         let tasks: Vec<_> = (0..200)
             .map(|number| {
                 let ledger = ledger.clone();
-                tokio::spawn(async move { ledger.create(&format!("{number}"), 1, None).await })
+                tokio::spawn(async move { ledger.create(&format!("{number}"), 1, None, None).await })
             })
             .collect();
         for task in tasks {

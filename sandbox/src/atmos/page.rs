@@ -3,6 +3,7 @@
 mod step;
 mod view;
 mod visit;
+mod words;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use self::step::{PageProblem, PageStep};
 use self::view::{ending, note, see_other};
 use self::visit::Visit;
 use crate::atmos::cards::{CardError, PayingCard};
-use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::codes::Code;
 use crate::atmos::payment::StepResult;
 use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::{CloseReason, PaymentState, Transaction};
@@ -37,10 +38,13 @@ pub(crate) async fn get_invoice(
             return Err(PageProblem::Broken);
         }
     };
+    let words = visit.language(&transaction).words();
     let (step, message) = match transaction.state {
         PaymentState::Prepaid if visit.typed("step") == "otp" => (PageStep::Otp, ""),
         PaymentState::Draft | PaymentState::Prepaid => (PageStep::Card, ""),
-        PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => (PageStep::Done, ending(&transaction)),
+        PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => {
+            (PageStep::Done, ending(&transaction, words))
+        }
     };
     Ok(visit.show(state, &transaction, step, message, StatusCode::OK))
 }
@@ -50,26 +54,24 @@ pub(crate) async fn get_invoice(
 pub(crate) async fn post_card(Data(state): Data<&Arc<AtmosSandbox>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(state, form).await?;
     let entry = state.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
+    let language = visit.language(&entry.snapshot());
+    let words = language.words();
     let complain = |message: &str| {
         Ok(visit.show(state, &entry.snapshot(), PageStep::Card, message, StatusCode::UNPROCESSABLE_ENTITY))
     };
     let Some(expiry_yymm) = expiry_yymm(&visit.typed("expiry")) else {
-        return complain("Enter the expiry as MM/YY, for example 07/28.");
+        return complain(words.wrong_expiry);
     };
     let card = match PayingCard::read(&visit.typed("card_number"), &expiry_yymm) {
         Ok(card) => card,
-        Err(CardError::Malformed) => {
-            return complain("Enter the 16 digits of the card number and its expiry.");
-        }
-        Err(CardError::WrongNumber) => {
-            return complain("This card number is wrong. Check its digits.");
-        }
+        Err(CardError::Malformed) => return complain(words.malformed_card),
+        Err(CardError::WrongNumber) => return complain(words.wrong_number),
     };
     let (runner, id) = (Arc::clone(state), visit.transaction_id);
     match run(state, async move { runner.prepay(id, card).await }).await? {
         (Code::Ok, _) => see_other(&visit.link(state, PageStep::Otp)),
         (Code::Closed, transaction) => visit.leave(state, &transaction),
-        (code, _) => complain(code.description(ResultLanguage::English)),
+        (code, _) => complain(code.description(language)),
     }
 }
 
@@ -79,25 +81,20 @@ pub(crate) async fn post_pay(Data(state): Data<&Arc<AtmosSandbox>>, form: Body) 
     let visit = Visit::from_form(state, form).await?;
     let (runner, id, otp) = (Arc::clone(state), visit.transaction_id, visit.typed("otp"));
     let (code, transaction) = run(state, async move { runner.pay(id, &otp).await }).await?;
+    let words = visit.language(&transaction).words();
     let (step, message) = match code {
         Code::Ok | Code::Closed => return visit.leave(state, &transaction),
-        Code::WrongOtp if transaction.state == PaymentState::Closed => (PageStep::Done, ending(&transaction)),
-        Code::WrongOtp => (PageStep::Otp, "This code is wrong. Enter the code from the message once more."),
-        Code::MerchantRefused => {
-            (PageStep::Otp, "The shop did not accept this payment. No money was taken. You may try again or cancel.")
-        }
-        Code::InsufficientFunds => {
-            (PageStep::Card, "There is not enough money on this card. No money was taken. You may try another one.")
-        }
-        Code::Internal => {
-            (PageStep::Card, "The bank could not process this payment. No money was taken. You may try again.")
-        }
+        Code::WrongOtp if transaction.state == PaymentState::Closed => (PageStep::Done, ending(&transaction, words)),
+        Code::WrongOtp => (PageStep::Otp, words.wrong_otp),
+        Code::MerchantRefused => (PageStep::Otp, words.refused),
+        Code::InsufficientFunds => (PageStep::Card, words.no_money),
+        Code::Internal => (PageStep::Card, words.bank_failed),
         Code::WrongParameters
         | Code::NotFound
         | Code::WrongCard
         | Code::CardExpired
         | Code::CardWithoutSms
-        | Code::NeverHeardOf => (PageStep::Card, "Enter a card first."),
+        | Code::NeverHeardOf => (PageStep::Card, words.card_first),
     };
     Ok(visit.show(state, &transaction, step, message, StatusCode::UNPROCESSABLE_ENTITY))
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::atmos::cards::PayingCard;
+use crate::atmos::codes::ResultLanguage;
 
 /// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +30,8 @@ pub(crate) struct Transaction {
     pub(crate) account: String,
     pub(crate) amount_tiyin: i64,
     pub(crate) details: Option<String>,
+    /// The language in which the merchant wanted the draft; `None` if it named none.
+    pub(crate) language: Option<ResultLanguage>,
     pub(crate) created_at_ms: i64,
     pub(crate) state: PaymentState,
     pub(crate) card: Option<PayingCard>,
@@ -46,10 +49,23 @@ pub(crate) struct Transaction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub(crate) enum TransactionChange {
-    Created { account: String, amount: i64, details: Option<String> },
-    Prepaid { card: PayingCard },
-    Debited { success_trans_id: i64 },
-    Closed { reason: CloseReason },
+    Created {
+        account: String,
+        amount: i64,
+        details: Option<String>,
+        /// Missing in lines of earlier releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lang: Option<String>,
+    },
+    Prepaid {
+        card: PayingCard,
+    },
+    Debited {
+        success_trans_id: i64,
+    },
+    Closed {
+        reason: CloseReason,
+    },
     Reversed,
 }
 
@@ -79,6 +95,7 @@ impl Transaction {
             account,
             amount_tiyin,
             details,
+            language: None,
             created_at_ms: 0,
             state: PaymentState::Draft,
             card: None,
@@ -93,7 +110,10 @@ impl Transaction {
     /// Applies a change that is already in the ledger file; it was checked before it was written.
     fn make(&mut self, change: &TransactionChange, at_ms: i64) {
         match change {
-            TransactionChange::Created { .. } => self.created_at_ms = at_ms,
+            TransactionChange::Created { lang, .. } => {
+                self.created_at_ms = at_ms;
+                self.language = lang.as_deref().and_then(ResultLanguage::read);
+            }
             TransactionChange::Prepaid { card } => {
                 self.state = PaymentState::Prepaid;
                 self.card = Some(card.clone());

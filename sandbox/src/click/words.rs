@@ -74,6 +74,7 @@ pub(crate) struct PageWords {
     pub(crate) wrong_expiry: &'static str,
     pub(crate) wrong_phone: &'static str,
     pub(crate) broken: &'static str,
+    pub(crate) languages: &'static str,
 }
 
 const UZBEK: PageWords = PageWords {
@@ -99,6 +100,7 @@ const UZBEK: PageWords = PageWords {
     wrong_expiry: "Muddatni OO/YY koʻrinishida kiriting, masalan 07/28.",
     wrong_phone: "Telefon raqami notoʻgʻri, masalan +998 90 123 45 67.",
     broken: "Sinov muhiti ishlamadi; sababi uning jurnalida.",
+    languages: "Til",
 };
 
 const RUSSIAN: PageWords = PageWords {
@@ -124,6 +126,7 @@ const RUSSIAN: PageWords = PageWords {
     wrong_expiry: "Введите срок как ММ/ГГ, например 07/28.",
     wrong_phone: "Неверный номер телефона. Пример: +998 90 123 45 67.",
     broken: "Песочница не справилась; причина в её журнале.",
+    languages: "Язык",
 };
 
 const ENGLISH: PageWords = PageWords {
@@ -149,6 +152,7 @@ const ENGLISH: PageWords = PageWords {
     wrong_expiry: "Enter the expiry as MM/YY, for example 07/28.",
     wrong_phone: "This telephone number is wrong; an example is +998 90 123 45 67.",
     broken: "The sandbox failed; its log says why.",
+    languages: "Language",
 };
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ pub(crate) struct PayerWords {
     pub(crate) left: &'static str,
     pub(crate) waits: &'static str,
     pub(crate) returned: &'static str,
+    pub(crate) languages: &'static str,
 }
 
 const RUSSIAN: PayerWords = PayerWords {
@@ -91,6 +92,7 @@ const RUSSIAN: PayerWords = PayerWords {
     left: "Вы ушли со страницы. Деньги не списаны.",
     waits: "Платёж обрабатывается.",
     returned: "Магазин не смог завершить оплату. Деньги возвращены.",
+    languages: "Язык",
 };
 
 const UZBEK: PayerWords = PayerWords {
@@ -114,6 +116,7 @@ const UZBEK: PayerWords = PayerWords {
     left: "Siz sahifadan ketdingiz. Pul yechilmadi.",
     waits: "Toʻlov bajarilmoqda.",
     returned: "Doʻkon toʻlovni yakunlay olmadi. Pul qaytarildi.",
+    languages: "Til",
 };
 
 const ENGLISH: PayerWords = PayerWords {
@@ -137,4 +140,5 @@ const ENGLISH: PayerWords = PayerWords {
     left: "You left the page. No money was taken.",
     waits: "The payment is being processed.",
     returned: "The shop could not finish the payment. The money was returned.",
+    languages: "Language",
 };

@@ -1,6 +1,7 @@
 //! The page, used through the forms that a browser would send.
 
 use reqwest::Response;
+use serde_json::json;
 
 use crate::support::{GOOD_CARD, Merchant, POOR_CARD, TestShop, code};
 
@@ -211,4 +212,35 @@ async fn a_card_number_is_nowhere_on_disk() {
 
     assert!(ledger.contains("860049******3347") && ledger.contains("debited"), "{ledger}");
     assert!(!ledger.contains(GOOD_CARD));
+}
+
+/// The merchant names the language of a draft, and the payer may change it on the page.
+#[tokio::test]
+async fn the_page_speaks_the_language_of_the_draft_or_of_its_address() {
+    let shop = TestShop::configured(|_| ()).await;
+    let get = async |address: &str| shop.get(address).send().await.expect("a page").text().await.expect("HTML");
+    for (lang, card_number, amount) in [
+        ("uz", "Karta raqami", "1\u{a0}250\u{a0}000.00 soʻm"),
+        ("ru", "Номер карты", "1\u{a0}250\u{a0}000.00 сум"),
+        ("en", "Card number", "1,250,000.00 soʻm"),
+    ] {
+        let draft = json!({"store_id": "1234", "account": "7", "amount": 125_000_000, "lang": lang});
+        let id = shop.call("create", draft).await["transaction_id"].as_i64().expect("an id");
+        let page = get(&format!("/invoice/get?storeId=1234&transactionId={id}")).await;
+        for expected in [&format!("<html lang=\"{lang}\">"), card_number, amount, " aria-current=\"true\">"] {
+            assert!(page.contains(expected), "{expected} is missing in {page}");
+        }
+
+        let russian = get(&format!("/invoice/get?storeId=1234&transactionId={id}&lang=ru")).await;
+        assert!(russian.contains("<html lang=\"ru\">"), "{russian}");
+        assert!(russian.contains(r#"<input type="hidden" name="lang" value="ru">"#), "{russian}");
+        let card = form(id, &[("lang", "ru"), ("card_number", POOR_CARD), ("expiry", "10/24")]);
+        let entered = send(&shop, "card", &card).await;
+        assert!(location(&entered).ends_with("&step=otp&lang=ru"), "{entered:?}");
+    }
+    let id = shop.create("7", 100).await;
+    for address in ["", "&lang=de"] {
+        let page = get(&format!("/invoice/get?storeId=1234&transactionId={id}{address}")).await;
+        assert!(page.contains("<html lang=\"en\">") && page.contains("Card number"), "{page}");
+    }
 }

@@ -76,7 +76,7 @@ async fn create(
         Ok(draft) => draft,
         Err(code) => return Ok(Err(code)),
     };
-    let transaction = state.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
+    let transaction = state.ledger.create(draft.account, draft.amount_tiyin, draft.details, draft.lang).await?;
     if state.strikes(AtmosFault::CallbackEarly, &transaction).is_some() {
         state.prepay(transaction.id, PayingCard::bound()).await?;
         state.pay(transaction.id, OTP).await?;

@@ -63,6 +63,8 @@ pub(super) struct NewDraft<'a> {
     pub(super) account: &'a str,
     pub(super) amount_tiyin: i64,
     pub(super) details: Option<&'a str>,
+    /// As it was sent; known to be a language.
+    pub(super) lang: Option<&'a str>,
 }
 
 impl<'a> NewDraft<'a> {
@@ -84,7 +86,7 @@ impl<'a> NewDraft<'a> {
         {
             return Err(Code::NotFound);
         }
-        Ok(NewDraft { account, amount_tiyin, details })
+        Ok(NewDraft { account, amount_tiyin, details, lang: fields.text("lang") })
     }
 }
 

@@ -7,8 +7,10 @@ use tracing::error;
 
 use super::step::{PageProblem, PageStep};
 use super::visit::{RedirectLink, Visit};
+use super::words::InvoiceWords;
 use crate::answers::broken;
-use crate::atmos::cards::{Behaviour, TEST_CARDS};
+use crate::atmos::cards::TEST_CARDS;
+use crate::atmos::codes::ResultLanguage;
 use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::{PaymentState, Transaction};
 
@@ -20,6 +22,10 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; bas
 #[derive(Template)]
 #[template(path = "invoice.html")]
 struct InvoicePage<'a> {
+    words: &'a InvoiceWords,
+    language: ResultLanguage,
+    /// Each language with the address of this page in it.
+    languages: Vec<(ResultLanguage, String)>,
     step: PageStep,
     message: &'a str,
     message_is_good: bool,
@@ -29,11 +35,14 @@ struct InvoicePage<'a> {
     amount: String,
     /// The address to which the payer goes afterwards; empty if the shop named none.
     redirect_link: &'a str,
+    /// The language that a form sends on; empty if the address names none.
+    lang: &'a str,
     /// The masked number of the entered card; empty before.
     card: &'a str,
     /// The address of this page in its first step.
     first_step: String,
-    test_cards: &'a [(&'a str, Behaviour)],
+    /// The numbers, each with what it does.
+    test_cards: Vec<(&'a str, &'a str)>,
 }
 
 /// A page with one message.
@@ -48,7 +57,10 @@ impl Visit {
     pub(super) fn leave(&self, state: &AtmosSandbox, transaction: &Transaction) -> Result<Response, PageProblem> {
         match &self.redirect_link {
             Some(link) => see_other(link.text()),
-            None => Ok(self.show(state, transaction, PageStep::Done, ending(transaction), StatusCode::OK)),
+            None => {
+                let message = ending(transaction, self.language(transaction).words());
+                Ok(self.show(state, transaction, PageStep::Done, message, StatusCode::OK))
+            }
         }
     }
 
@@ -61,42 +73,54 @@ impl Visit {
         message: &str,
         status: StatusCode,
     ) -> Response {
+        let language = self.language(transaction);
         render(
             status,
             &InvoicePage {
+                words: language.words(),
+                language,
+                languages: ResultLanguage::ALL.map(|other| (other, self.link_in(state, step, other))).to_vec(),
                 step,
                 message,
                 message_is_good: transaction.state == PaymentState::Debited,
                 store_id: &state.common.config.store_id,
                 transaction_id: transaction.id,
                 account: &transaction.account,
-                amount: soum(transaction.amount_tiyin),
+                amount: soum(transaction.amount_tiyin, language),
                 redirect_link: self.redirect_link.as_ref().map_or("", RedirectLink::text),
+                lang: self.lang(),
                 card: transaction.card.as_ref().map_or("", |card| card.masked.as_str()),
                 first_step: self.link(state, PageStep::Card),
-                test_cards: &TEST_CARDS,
+                test_cards: TEST_CARDS
+                    .iter()
+                    .map(|(number, card)| (*number, language.words().behaviour(*card)))
+                    .collect(),
             },
         )
     }
 }
 
 /// The message for a payer about a transaction that has ended.
-pub(super) fn ending(transaction: &Transaction) -> &'static str {
+pub(super) fn ending(transaction: &Transaction, words: &InvoiceWords) -> &'static str {
     match transaction.state {
         PaymentState::Draft | PaymentState::Prepaid => "",
-        PaymentState::Debited => "Paid. Thank you.",
-        PaymentState::Closed => "This payment was canceled or is over. No money was taken.",
-        PaymentState::Reversed => "This payment was returned.",
+        PaymentState::Debited => words.paid,
+        PaymentState::Closed => words.closed,
+        PaymentState::Reversed => words.returned,
     }
 }
 
-/// An amount in English notation: `50,000.00`.
-fn soum(amount_tiyin: i64) -> String {
+/// An amount in English notation, `50,000.00`; in the other languages with no-break spaces between the thousands.
+fn soum(amount_tiyin: i64, language: ResultLanguage) -> String {
+    let group = match language {
+        ResultLanguage::English => ',',
+        ResultLanguage::Russian | ResultLanguage::Uzbek => '\u{a0}',
+    };
     let whole = (amount_tiyin / 100).to_string();
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            grouped.push(',');
+            grouped.push(group);
         }
         grouped.push(digit);
     }
@@ -158,8 +182,10 @@ mod tests {
 
     #[test]
     fn an_amount_is_shown_as_people_write_it() {
-        assert_eq!(soum(5), "0.05");
-        assert_eq!(soum(5_000_000), "50,000.00");
-        assert_eq!(soum(12_345_678_901), "123,456,789.01");
+        let soum_in_english = |tiyin| soum(tiyin, ResultLanguage::English);
+        assert_eq!(soum_in_english(5), "0.05");
+        assert_eq!(soum_in_english(5_000_000), "50,000.00");
+        assert_eq!(soum_in_english(12_345_678_901), "123,456,789.01");
+        assert_eq!(soum(12_345_678_901, ResultLanguage::Uzbek), "123\u{a0}456\u{a0}789.01");
     }
 }

@@ -4,7 +4,9 @@ use poem::Body;
 use url::{Url, form_urlencoded};
 
 use super::step::{PageProblem, PageStep};
+use crate::atmos::codes::ResultLanguage;
 use crate::atmos::state::AtmosSandbox;
+use crate::atmos::transaction::Transaction;
 use crate::state::BODY_BYTES;
 
 /// The page's address, relative to itself and to the targets of its forms.
@@ -57,8 +59,31 @@ impl Visit {
         value.chars().filter(|character| !character.is_whitespace()).collect()
     }
 
+    /// The language of the page: the address names it, or the merchant's call did.
+    pub(super) fn language(&self, transaction: &Transaction) -> ResultLanguage {
+        self.named_language().or(transaction.language).unwrap_or(ResultLanguage::English)
+    }
+
+    fn named_language(&self) -> Option<ResultLanguage> {
+        ResultLanguage::read(&self.typed("lang"))
+    }
+
+    /// The language as a form sends it on; empty if the address names none.
+    pub(super) fn lang(&self) -> &'static str {
+        self.named_language().map_or("", ResultLanguage::code)
+    }
+
+    /// The page's address in a language.
+    pub(super) fn link_in(&self, state: &AtmosSandbox, step: PageStep, language: ResultLanguage) -> String {
+        self.address(state, step, Some(language))
+    }
+
     /// The page's address, relative to itself and to the forms' targets, so that it works under any prefix.
     pub(super) fn link(&self, state: &AtmosSandbox, step: PageStep) -> String {
+        self.address(state, step, self.named_language())
+    }
+
+    fn address(&self, state: &AtmosSandbox, step: PageStep, language: Option<ResultLanguage>) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from(PAGE), PAGE.len());
         query
             .append_pair("storeId", &state.common.config.store_id)
@@ -68,6 +93,9 @@ impl Visit {
         }
         if step == PageStep::Otp {
             query.append_pair("step", "otp");
+        }
+        if let Some(language) = language {
+            query.append_pair("lang", language.code());
         }
         query.finish()
     }
