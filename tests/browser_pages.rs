@@ -1,7 +1,11 @@
 //! The customer's pages in a real browser: the shop's words, the language, the way back, and small screens.
 
 use std::path::Path;
+use std::time::Duration;
 
+use poem::listener::TcpAcceptor;
+use poem::web::Html;
+use poem::{Route, Server, handler};
 use serde_json::{Value, json};
 
 use crate::support::app::{Kind, TestApp};
@@ -92,6 +96,74 @@ async fn an_open_page_counts_the_minutes_and_keeps_the_language_as_it_changes() 
     browser.quit().await;
 }
 
+/// The shop's own page: the browser of the tests reaches no other machine.
+fn shop_page() -> String {
+    #[handler]
+    fn thanks() -> Html<&'static str> {
+        Html("<title>Shop</title><h1>Thanks</h1>")
+    }
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let acceptor = TcpAcceptor::from_std(listener).unwrap();
+    tokio::spawn(Server::new_with_acceptor(acceptor).run(Route::new().at("/done", thanks).at("/basket", thanks)));
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_who_has_paid_goes_back_to_the_shop_once_and_may_read_the_receipt_later() {
+    let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_RETURN_AFTER_PAID_S", "2")]).await;
+    let shop = shop_page();
+    let done = format!("{shop}/done");
+    for (browser, opens_before) in [
+        (Browser::start().await, false),
+        (Browser::start().await, true),
+        (Browser::start_without_javascript().await, false),
+    ] {
+        let order = make_order(&app, json!({ "language": "en", "payment_type": "atmos", "return_url": done })).await;
+        let page = format!("{}/return", page_of(&app, &order));
+        if opens_before {
+            browser.goto(&page).await;
+            browser.wait_for_text("#headline", "Not paid yet", PATIENCE).await;
+            assert_eq!(app.pay(order["transaction_id"].as_i64().unwrap()).await, "debited");
+        } else {
+            browser.goto(order["payment_url"].as_str().unwrap()).await;
+            pay_at_atmos(&browser).await;
+        }
+
+        browser.wait_for_text("#leaving", "back to the shop in 2 s", PATIENCE).await;
+        assert_eq!(browser.wait_for_url("/done", PATIENCE).await, done);
+        browser.goto(&page).await;
+        browser.wait_for_text(PAID, "Payment received", PATIENCE).await;
+        tokio::time::sleep(Duration::from_secs(3)).await; // a second longer than the page would have stayed
+        assert_eq!(browser.url().await, page, "a receipt is read in peace");
+        browser.quit().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_leaves_without_paying_for_the_basket_and_after_paying_for_the_end() {
+    let app = TestApp::start(Kind::Embedded).await;
+    let browser = Browser::start().await;
+    let shop = shop_page();
+    let (done, basket) = (format!("{shop}/done"), format!("{shop}/basket"));
+    let order = make_order(&app, json!({ "language": "en", "return_url": done, "cancel_url": basket })).await;
+    browser.goto(order["payment_url"].as_str().unwrap()).await;
+    assert_eq!(browser.text("#back").await, "Back to the shop without paying");
+    browser.click("#back").await;
+    assert_eq!(browser.wait_for_url("/basket", PATIENCE).await, basket);
+
+    browser.goto(order["payment_url"].as_str().unwrap()).await;
+    browser.click("button[value=atmos]").await;
+    browser.wait_for_url("/invoice/get", PATIENCE).await;
+    pay_at_atmos(&browser).await;
+    browser.wait_for_text(PAID, "Payment received", PATIENCE).await;
+    browser.click("#back").await;
+    assert_eq!(browser.wait_for_url("/done", PATIENCE).await, done);
+    browser.quit().await;
+}
+
 /// Names without a place for a line break, and the largest amount.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_page_fits_the_narrowest_screen_light_and_dark() {
@@ -120,6 +192,8 @@ async fn each_page_fits_the_narrowest_screen_light_and_dark() {
             ("return", format!("{}/return", page_of(&app, &unpaid)), "#pay"),
             ("paid", page_of(&app, &paid), "#transaction"),
             ("unknown", format!("{}/pay/nothing?lang={language}", app.url), "#headline"),
+            ("root", format!("{}/?lang={language}", app.url), "#docs"),
+            ("gateway", unpaid["payment_url"].as_str().unwrap().to_owned(), "#card_number"),
         ];
         for (name, address, element) in pages {
             browser.goto(&address).await;

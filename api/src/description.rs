@@ -132,7 +132,7 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::UnknownField => with_field(
             "refrence",
             "`refrence` is not a field of an order; there are product_name, amount, payment_type, reference, return_url, \
-             language",
+             cancel_url, language",
         ),
         ProblemType::RepeatedField => with_field("amount", "`amount` appears twice; send it once"),
         ProblemType::InvalidAmount => with_field("amount", "the amount must be above zero"),
@@ -147,6 +147,11 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::InvalidReturnUrl => with_field(
             "return_url",
             "`return_url` does not begin with http:// or https://; write an absolute address such as \
+             https://shop.example/done",
+        ),
+        ProblemType::InvalidCancelUrl => with_field(
+            "cancel_url",
+            "`cancel_url` does not begin with http:// or https://; write an absolute address such as \
              https://shop.example/done",
         ),
         ProblemType::InvalidReason => with_field(

@@ -17,19 +17,23 @@ use crate::{Api, SharedApi};
 mod availability;
 mod choice;
 mod labels;
+mod leaving;
 mod rendering;
 mod shop_words;
 mod times;
 mod visit;
+mod way_back;
 pub(crate) mod words;
 
 pub(crate) use availability::Availability;
 pub(crate) use choice::post_choice;
 use choice::{choice_page, see_other, without_last_slash};
-pub(crate) use rendering::problem_page;
+#[cfg(test)]
+pub(crate) use leaving::way_back;
+pub(crate) use rendering::{LanguageLink, STYLE, hash_source, language_links, problem_page};
 use rendering::{PageLinks, PageSettings, ReloadAs, order_of, page};
 pub(crate) use visit::WantedLanguage;
-use visit::{Asks, ReloadedBy};
+use visit::{Asks, ReloadedBy, stays};
 use words::Situation;
 
 /// Forwards to the gateway's page as soon as there is one; until then, or when the order has ended, shows a page.
@@ -61,7 +65,9 @@ async fn pay_page(api: &Api, request: &Request, order: &Order, wanted: WantedLan
         Asks::Choice if order.takes_choice_at(now_ms) => return choice_page(api, order, wanted, None).await,
         Asks::Page | Asks::Chosen | Asks::Choice | Asks::Refused => (),
     }
-    let settings = PageSettings { events_root: "..", refresh_s: 2, reload: ReloadAs::Page, wanted };
+    // A customer who opens this page is no customer who comes back from paying.
+    let may_leave = reloaded_by.is_some() && !stays(request);
+    let settings = PageSettings { events_root: "..", refresh_s: 2, reload: ReloadAs::Page, wanted, may_leave };
     let (url, forwards) = (order.payment_url.as_deref(), situation == Situation::Open);
     let choose = wanted.keep(CHOOSE);
     let choose = (order.account.is_some() && order.takes_choice_at(now_ms)).then_some(choose.as_str());
@@ -138,7 +144,7 @@ pub(crate) async fn get_return_page(
         Situation::Declined => order.payment_url.as_deref(),
         _ => None,
     };
-    let settings = PageSettings { events_root: "../..", refresh_s: 3, reload, wanted };
+    let settings = PageSettings { events_root: "../..", refresh_s: 3, reload, wanted, may_leave: !stays(request) };
     let choose = wanted.keep(&format!("{ours}{CHOOSE}"));
     let takes_choice = order.takes_choice_at(api.context.store.now_ms());
     let choose = Some(choose.as_str()).filter(|_| takes_choice);

@@ -75,6 +75,7 @@ problem_types! {
     InvalidProductName = "invalid-product-name", 422, "The product name cannot be used";
     InvalidReference = "invalid-reference", 422, "The reference cannot be used";
     InvalidReturnUrl = "invalid-return-url", 422, "The return URL cannot be used";
+    InvalidCancelUrl = "invalid-cancel-url", 422, "The cancel URL cannot be used";
     InvalidReason = "invalid-reason", 422, "The reason cannot be used";
     RefundOnlyInCabinet = "refund-only-in-cabinet", 422, "The gateway gives money back only in its cabinet";
     RefundMonthOver = "refund-month-over", 422, "The gateway gives back no payment of an earlier month";

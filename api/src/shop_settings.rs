@@ -1,5 +1,7 @@
 //! What customers read of a shop, and where they may be sent.
 
+use std::time::Duration;
+
 use config::values;
 use domain::shops::ShopWords;
 use domain::text;
@@ -35,6 +37,11 @@ config::settings! {
         /// The hosts to which a `return_url` may lead, comma-separated: `tea.uz,www.tea.uz`.
         #[env("TASDIQ_RETURN_HOSTS", default = "", shown = "every host", check = hosts)]
         pub return_hosts: Vec<String>,
+
+        /// After so many seconds, 1 to 60, a customer who has just paid goes to the order's `return_url`
+        /// by itself.
+        #[env("TASDIQ_RETURN_AFTER_PAID_S", default = none, shown = "never", check = values::seconds(1..=60))]
+        pub return_after_paid: Option<Duration>,
     }
 }
 

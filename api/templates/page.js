@@ -38,6 +38,10 @@
     if (find("said").innerHTML !== said) { find("said").innerHTML = said; }
     if (rest !== fresh) { find("rest").innerHTML = rest = fresh; }
     count();
+    // The browser follows the page's own words only where it has loaded the page.
+    if (attribute("leave")) {
+      setTimeout(function () { window.location.assign(attribute("leave")); }, 1000 * Number(attribute("leave-after")));
+    }
   }
 
   // The minutes left to pay. The customer's clock may be wrong, so the server's time counts.

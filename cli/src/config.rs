@@ -85,6 +85,7 @@ impl Config {
             accounts: self.own_accounts().map(|account| (account.payment_type(), account.identity())).collect(),
             words: self.shop.words(),
             return_hosts: self.shop.return_hosts.clone(),
+            return_after_paid: self.shop.return_after_paid,
             ..Shop::default()
         };
         self.file_shops.iter().map(|file_shop| file_shop.shop.clone()).chain([default]).collect()

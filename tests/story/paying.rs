@@ -56,8 +56,7 @@ async fn create_answers_in_the_promised_shape_and_its_link_opens(kind: Kind) {
     assert!(page.text.contains("50.00"), "the page names the amount: {page}");
 
     let seen = app.order(1).await;
-    let further =
-        "refunded_amount needs_review findings reason product_name reference return_url language seen_unpaid_at";
+    let further = "refunded_amount needs_review findings reason product_name reference return_url cancel_url language seen_unpaid_at";
     assert_eq!(fields(&seen), promised.split(' ').chain(further.split(' ')).collect());
     for (name, value) in order.as_object().unwrap() {
         assert_eq!(&seen[name], value, "{name}");

@@ -63,6 +63,8 @@ pub(crate) struct OrderAnswer {
     reference: OrNull<String>,
     /// The page to which the customer goes afterwards; `null` if the shop named none.
     return_url: OrNull<String>,
+    /// The page to which the customer goes without paying; `null` if the shop named none.
+    cancel_url: OrNull<String>,
     /// The language of the customer's pages.
     language: String,
 }
@@ -153,6 +155,7 @@ impl OrderAnswer {
             product_name: order.product_name.clone(),
             reference: OrNull(order.reference.clone()),
             return_url: OrNull(order.return_url.clone()),
+            cancel_url: OrNull(order.cancel_url.clone()),
             language: order.language.to_string(),
         }
     }

@@ -21,7 +21,8 @@ const RETURN_URL_LIMIT: usize = 2_000;
 const DEFAULT_LANGUAGE: Language = Language::Uz;
 
 /// All fields of an order.
-const FIELDS: &[&str] = &["product_name", "amount", "payment_type", "reference", "return_url", "language"];
+const FIELDS: &[&str] =
+    &["product_name", "amount", "payment_type", "reference", "return_url", "cancel_url", "language"];
 
 /// The body with its values not yet parsed.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ impl OrderRequest {
             amount,
             account,
             reference: self.reference()?,
-            return_url: self.return_url(shop)?,
+            return_url: self.way_back("return_url", ProblemType::InvalidReturnUrl, shop)?,
+            cancel_url: self.way_back("cancel_url", ProblemType::InvalidCancelUrl, shop)?,
             language: self.language()?,
         })
     }
@@ -97,23 +99,24 @@ impl OrderRequest {
         readable(raw, "reference", ProblemType::InvalidReference, REFERENCE_LIMIT).map(Some)
     }
 
-    fn return_url(&self, shop: &Shop) -> Result<Option<String>, Problem> {
-        let Some(raw) = self.0.raw("return_url") else { return Ok(None) };
-        let wrong = |why: String| Err(Problem::with_field(ProblemType::InvalidReturnUrl, "return_url", why));
+    /// An address of the shop to which we send its customer.
+    fn way_back(&self, field: &'static str, kind: ProblemType, shop: &Shop) -> Result<Option<String>, Problem> {
+        let Some(raw) = self.0.raw(field) else { return Ok(None) };
+        let wrong = |why: String| Err(Problem::with_field(kind, field, why));
         let Ok(text) = serde_json::from_str::<String>(raw) else {
-            return wrong("`return_url` must be a string".to_owned());
+            return wrong(format!("`{field}` must be a string"));
         };
         if text.chars().count() > RETURN_URL_LIMIT {
-            return wrong(format!("`return_url` is longer than {RETURN_URL_LIMIT} characters"));
+            return wrong(format!("`{field}` is longer than {RETURN_URL_LIMIT} characters"));
         }
         match web_address::parse(&text) {
             Ok(url) if url.host_str().is_some_and(|host| shop.allows_host(host)) => Ok(Some(text)),
             Ok(_) => wrong(format!(
-                "`return_url` leads to a host that your shop does not list; it lists {}",
+                "`{field}` leads to a host that your shop does not list; it lists {}",
                 shop.return_hosts.join(", ")
             )),
             Err(fault) => {
-                wrong(format!("`return_url` {fault}; write an absolute address such as https://shop.example/done"))
+                wrong(format!("`{field}` {fault}; write an absolute address such as https://shop.example/done"))
             }
         }
     }
@@ -135,15 +138,17 @@ fn types_of(shop: &Shop) -> String {
 
 /// SHA-256 of the order's content in hex: the same for two bodies that differ only in blanks or in the order of fields.
 pub(crate) fn digest(order: &NewOrder) -> String {
-    let canonical = json!([
-        order.product_name,
-        order.amount.get(),
-        order.account.as_ref().map(|account| account.payment_type),
-        order.reference,
-        order.return_url,
-        order.language,
-    ]);
-    sha256_hex(canonical.to_string())
+    let mut content = vec![
+        json!(order.product_name),
+        json!(order.amount.get()),
+        json!(order.account.as_ref().map(|account| account.payment_type)),
+        json!(order.reference),
+        json!(order.return_url),
+        json!(order.language),
+    ];
+    // Without one the digest is that of releases which know none: a request may be repeated over an upgrade.
+    content.extend(order.cancel_url.as_ref().map(|url| json!(url)));
+    sha256_hex(Value::from(content).to_string())
 }
 
 /// Decimal soʻm in a string, or a whole number of soʻm.
@@ -235,6 +240,14 @@ fn description() -> MetaSchema {
                 "return_url",
                 inline(bounded_text(
                     "Where the customer goes from our result page; one of your shop's hosts, where it lists some.",
+                    RETURN_URL_LIMIT,
+                )),
+            ),
+            (
+                "cancel_url",
+                inline(bounded_text(
+                    "Where the customer goes from our pages without paying; one of your shop's hosts, where it lists some. \
+                     `return_url`, if it is left out.",
                     RETURN_URL_LIMIT,
                 )),
             ),

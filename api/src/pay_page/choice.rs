@@ -138,7 +138,13 @@ pub(super) async fn choice_page(
         None if ways.iter().any(|way| way.is_available) => (StatusCode::OK, Situation::Choosing),
         None => (StatusCode::OK, Situation::NothingAvailable),
     };
-    let settings = PageSettings { events_root: "..", refresh_s: RELOADED_AFTER_S, reload: ReloadAs::Choice, wanted };
+    let settings = PageSettings {
+        events_root: "..",
+        refresh_s: RELOADED_AFTER_S,
+        reload: ReloadAs::Choice,
+        wanted,
+        may_leave: false,
+    };
     let form = wanted.keep(order.token.as_str());
     let links = PageLinks { ways: &ways, form: &form, ..PageLinks::default() };
     page_with(status, order, api, situation, &settings, links)

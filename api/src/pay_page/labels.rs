@@ -20,6 +20,8 @@ pub(crate) struct Labels {
     pub(crate) choose: &'static str,
     /// The link to the shop.
     pub(crate) back: &'static str,
+    /// The link to the shop, while the order is not paid and can be.
+    pub(super) back_without_paying: &'static str,
     /// While the page cannot reach us.
     pub(crate) trouble: &'static str,
     /// The choice of the page's language, for those who hear the page.
@@ -40,6 +42,10 @@ pub(crate) struct Labels {
     pub(super) paid_through: &'static str,
     /// Before the number of the transaction.
     pub(super) transaction: &'static str,
+    /// While the page leads back to the shop; `{}` stands for the number of seconds.
+    pub(super) leaving: &'static str,
+    /// The link that keeps the customer on the page.
+    pub(super) stay: &'static str,
 }
 
 impl Labels {
@@ -54,6 +60,7 @@ impl Labels {
                 pay: "Toʻlov sahifasiga oʻtish",
                 choose: "Boshqa usulda toʻlash",
                 back: "Doʻkonga qaytish",
+                back_without_paying: "Toʻlamasdan doʻkonga qaytish",
                 trouble: "Hozir biz bilan aloqa yoʻq. Sahifa oʻzi qayta urinadi, uni yopmang.",
                 languages: "Til",
                 logo: "Doʻkon logotipi",
@@ -64,6 +71,8 @@ impl Labels {
                 paid_at: "Toʻlangan vaqti",
                 paid_through: "Toʻlov tizimi",
                 transaction: "Tranzaksiya",
+                leaving: "{} soniyadan soʻng doʻkonga qaytasiz.",
+                stay: "Shu sahifada qolish",
             },
             Language::Ru => Labels {
                 order: "Заказ",
@@ -73,6 +82,7 @@ impl Labels {
                 pay: "Перейти к оплате",
                 choose: "Оплатить другим способом",
                 back: "Вернуться в магазин",
+                back_without_paying: "Вернуться в магазин без оплаты",
                 trouble: "Сейчас нет связи с нами. Страница пробует снова сама, не закрывайте её.",
                 languages: "Язык",
                 logo: "Логотип магазина",
@@ -83,6 +93,8 @@ impl Labels {
                 paid_at: "Время оплаты",
                 paid_through: "Платёжная система",
                 transaction: "Транзакция",
+                leaving: "Через {} с вы вернётесь в магазин.",
+                stay: "Остаться на этой странице",
             },
             Language::En => Labels {
                 order: "Order",
@@ -92,6 +104,7 @@ impl Labels {
                 pay: "Go to the payment page",
                 choose: "Pay in another way",
                 back: "Back to the shop",
+                back_without_paying: "Back to the shop without paying",
                 trouble: "We cannot be reached at the moment. The page keeps trying by itself; please leave it open.",
                 languages: "Language",
                 logo: "The shop's logo",
@@ -102,6 +115,8 @@ impl Labels {
                 paid_at: "Paid at",
                 paid_through: "Paid with",
                 transaction: "Transaction",
+                leaving: "You go back to the shop in {} s.",
+                stay: "Stay on this page",
             },
         }
     }

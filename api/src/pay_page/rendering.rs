@@ -14,28 +14,33 @@ use sha2::{Digest, Sha256};
 use store::orders;
 
 use super::labels::{Labels, gateway_name, language_name, written_amount};
+use super::leaving::{Leaving, leaving_after};
 use super::shop_words::ShownShop;
 use super::times::{written_deadline, written_moment};
-use super::visit::{WantedLanguage, in_language};
+use super::visit::{WantedLanguage, in_language, remember_return};
+use super::way_back::{BackLink, back_link};
 use super::words::{Situation, Words};
 use crate::Api;
 use crate::orders::{OrderAnswer, event_id};
 use crate::problem::{Problem, ProblemType};
 
 /// The page's style and script. They stand in the page itself, and the content security policy has their hashes.
-const STYLE: &str = include_str!("../../templates/page.css");
+pub(crate) const STYLE: &str = include_str!("../../templates/page.css");
 const SCRIPT: &str = include_str!("../../templates/page.js");
 
 /// The part of the policy that is the same for all pages.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; base-uri 'none'; \
-         frame-ancestors 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+        hash_source(STYLE),
+        hash_source(SCRIPT)
     )
 });
+
+/// The source of a policy that allows this text in the page, and no other.
+pub(crate) fn hash_source(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
+}
 
 /// The policy of a page. A form goes to us; an image comes from the origin of the shop's logo.
 fn policy(page: &Page<'_>) -> String {
@@ -60,6 +65,8 @@ pub(super) struct PageSettings {
     pub(super) refresh_s: u32,
     pub(super) reload: ReloadAs,
     pub(super) wanted: WantedLanguage,
+    /// Whether this visit may lead the customer back to the shop by itself.
+    pub(super) may_leave: bool,
 }
 
 /// The page as which a page is loaded again.
@@ -151,7 +158,9 @@ struct Page<'a> {
     amount: String,
     receipt: Option<PaymentFacts>,
     deadline: Option<Deadline>,
+    leaving: Option<Leaving<'a>>,
     links: PageLinks<'a>,
+    back: Option<BackLink<'a>>,
     /// Whether the page asks the customer to pay.
     asks_to_pay: bool,
 }
@@ -164,10 +173,10 @@ struct Reload {
 }
 
 /// The same page in a language.
-struct LanguageLink {
-    language: Language,
-    name: &'static str,
-    address: String,
+pub(crate) struct LanguageLink {
+    pub(crate) language: Language,
+    pub(crate) name: &'static str,
+    pub(crate) address: String,
 }
 
 /// The facts of a payment.
@@ -216,13 +225,16 @@ pub(super) fn page_with(
     let keep = |address: &str| settings.wanted.keep(address);
     let again = Reload { seconds, by_browser: keep(by_browser), by_script: keep(by_script) };
     let words = situation.words(language);
-    let shop = api.context.shops.get(&order.shop).map(|shop| ShownShop::of(&shop.words, language));
-    let shop = shop.unwrap_or_default();
-    render(
+    let shop = api.context.shops.get(&order.shop);
+    let leaving = shop.and_then(|shop| shop.return_after_paid).filter(|_| settings.may_leave);
+    let leaving = leaving.and_then(|after| leaving_after(after, order, now_ms, language, settings.wanted));
+    let shop = shop.map(|shop| ShownShop::of(&shop.words, language)).unwrap_or_default();
+    let leaves = leaving.is_some();
+    let mut response = render(
         status,
         &Page {
             language,
-            languages: languages(by_browser),
+            languages: language_links(by_browser),
             title: title(words, shop.name, order),
             shop,
             words,
@@ -239,10 +251,16 @@ pub(super) fn page_with(
             amount: written_amount(language, order.amount),
             receipt: receipt(order, situation, language),
             deadline: links.lead_on().then(|| deadline(order, labels, language, now_ms)).flatten(),
+            leaving,
             links,
+            back: back_link(order, situation, labels),
             asks_to_pay,
         },
-    )
+    );
+    if leaves {
+        remember_return(&mut response, &api.context.public_url, order.token.as_str());
+    }
+    response
 }
 
 /// What a tab, a bookmark or a history of pages says.
@@ -254,7 +272,7 @@ fn title(words: Words, shop: Option<&str>, order: &Order) -> String {
 }
 
 /// The page at this address in each language.
-fn languages(address: &str) -> Vec<LanguageLink> {
+pub(crate) fn language_links(address: &str) -> Vec<LanguageLink> {
     let link = |language: &Language| LanguageLink {
         language: *language,
         name: language_name(*language),
@@ -292,7 +310,7 @@ pub(crate) fn problem_page(problem: &Problem, wanted: WantedLanguage) -> Respons
         status,
         &Page {
             language,
-            languages: languages(ANEW),
+            languages: language_links(ANEW),
             title: situation.words(language).headline.to_owned(),
             shop: ShownShop::default(),
             words: situation.words(language),
@@ -309,7 +327,9 @@ pub(crate) fn problem_page(problem: &Problem, wanted: WantedLanguage) -> Respons
             amount: String::new(),
             receipt: None,
             deadline: None,
+            leaving: None,
             links: PageLinks::default(),
+            back: None,
             asks_to_pay: false,
         },
     );

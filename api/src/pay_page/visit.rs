@@ -11,6 +11,12 @@ const LANGUAGE: &str = "lang=";
 /// The cookie with the language that the customer chose: a gateway leads back to an address without it.
 const COOKIE: &str = "tasdiq_language=";
 
+/// The cookie of a browser that a page of this order has sent, or is sending, back to the shop.
+const RETURNED: &str = "tasdiq_returned=1";
+
+/// The parameter of the customer who wants to stay on the page.
+pub(super) const STAY: &str = "?stay";
+
 /// What a visit of the page asks for, as its query says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asks {
@@ -60,6 +66,31 @@ fn parameters(request: &Request) -> impl Iterator<Item = &str> {
     request.uri().query().unwrap_or_default().split('&')
 }
 
+/// Whether the page must not lead back to the shop by itself: the customer wants to stay, or was sent back before and has come to
+/// read the receipt.
+pub(super) fn stays(request: &Request) -> bool {
+    parameters(request).any(|parameter| parameter == "stay") || cookies(request).any(|cookie| cookie == RETURNED)
+}
+
+/// Lets the browser know that a page of this order leads back to the shop.
+pub(super) fn remember_return(response: &mut Response, public_url: &PublicUrl, token: &str) {
+    set_cookie(response, RETURNED, public_url, token);
+}
+
+fn cookies(request: &Request) -> impl Iterator<Item = &str> {
+    let lines = request.headers().get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(';')).map(str::trim)
+}
+
+/// Sets a cookie for the pages of one order.
+fn set_cookie(response: &mut Response, cookie: &str, public_url: &PublicUrl, token: &str) {
+    let (url, path) = (public_url.url(), public_url.url().path().trim_end_matches('/'));
+    let secure = if url.scheme() == "https" { "; Secure" } else { "" };
+    if let Ok(cookie) = format!("{cookie}; Path={path}/pay/{token}; HttpOnly; SameSite=Lax{secure}").parse() {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
 /// The language that the customer wants to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WantedLanguage {
@@ -75,13 +106,11 @@ impl WantedLanguage {
     /// What the address, the browser's cookie and the browser say. A language that we do not have is ignored.
     pub(crate) fn of(request: &Request) -> Self {
         let named = parameters(request).find_map(|parameter| parameter.strip_prefix(LANGUAGE));
-        let cookies = request.headers().get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-        let mut cookies = cookies.flat_map(|line| line.split(';')).map(str::trim);
         let accepted = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
         let spoken = |range: &str| Language::parse(range.trim().split(['-', ';']).next()?);
         WantedLanguage {
             named: named.and_then(Language::parse),
-            remembered: cookies.find_map(|cookie| cookie.strip_prefix(COOKIE)).and_then(Language::parse),
+            remembered: cookies(request).find_map(|cookie| cookie.strip_prefix(COOKIE)).and_then(Language::parse),
             accepted: accepted.unwrap_or_default().split(',').find_map(spoken),
         }
     }
@@ -107,12 +136,7 @@ impl WantedLanguage {
     /// Lets the browser keep the language that the address names, for the pages of this order.
     pub(super) fn remember(self, response: &mut Response, public_url: &PublicUrl, token: &str) {
         let Some(language) = self.named else { return };
-        let (url, path) = (public_url.url(), public_url.url().path().trim_end_matches('/'));
-        let secure = if url.scheme() == "https" { "; Secure" } else { "" };
-        let cookie = format!("{COOKIE}{language}; Path={path}/pay/{token}; HttpOnly; SameSite=Lax{secure}");
-        if let Ok(cookie) = cookie.parse() {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
+        set_cookie(response, &format!("{COOKIE}{language}"), public_url, token);
     }
 }
 

@@ -45,8 +45,8 @@ problems_of! {
         413 = "`body-too-large`",
         415 = "`unsupported-media-type`",
         422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
-               `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
-               `unknown-payment-type`, `payment-type-without-gateway` (with `payment_types`), `idempotency-key-reused`; \
+               `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `invalid-cancel-url`, \
+               `unknown-language`, `unknown-payment-type`, `payment-type-without-gateway` (with `payment_types`), `idempotency-key-reused`; \
                `field` names the field",
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",

@@ -42,6 +42,7 @@ async fn the_examples_are_what_is_answered() {
         (ProblemType::InvalidProductName, with("product_name", json!(""))),
         (ProblemType::InvalidReference, with("reference", json!(""))),
         (ProblemType::InvalidReturnUrl, with("return_url", json!("/done"))),
+        (ProblemType::InvalidCancelUrl, with("cancel_url", json!("/done"))),
         (ProblemType::UnknownLanguage, with("language", json!("de"))),
         (ProblemType::UnknownPaymentType, with("payment_type", json!("cash"))),
         (ProblemType::PaymentTypeWithoutGateway, with("payment_type", json!("payme"))),

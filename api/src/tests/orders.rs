@@ -47,7 +47,8 @@ async fn an_order_is_answered_with_exactly_the_fields_that_shops_build_on() {
 async fn an_order_is_read_back_with_its_link_and_with_what_the_shop_said() {
     let api = TestApi::start().await;
     let order = api
-        .order_with(json!({ "reference": "A-17", "return_url": "https://shop.test/done?x=1", "language": "ru" }))
+        .order_with(json!({ "reference": "A-17", "return_url": "https://shop.test/done?x=1",
+            "cancel_url": "https://shop.test/basket", "language": "ru" }))
         .await;
     let order = api.link(&order, 700).await;
 
@@ -66,6 +67,7 @@ async fn an_order_is_read_back_with_its_link_and_with_what_the_shop_said() {
         ("product_name", json!("Somsa")),
         ("reference", json!("A-17")),
         ("return_url", json!("https://shop.test/done?x=1")),
+        ("cancel_url", json!("https://shop.test/basket")),
         ("language", json!("ru")),
     ] {
         assert_eq!(seen[field], value, "{field}");
@@ -175,6 +177,11 @@ async fn each_field_that_cannot_be_used_has_a_problem_of_its_own() {
         ("return_url", json!("https:evil.com"), "invalid-return-url"),
         ("return_url", json!(7), "invalid-return-url"),
         ("return_url", json!(format!("https://shop.test/{}", "x".repeat(2_000))), "invalid-return-url"),
+        ("cancel_url", json!("/basket"), "invalid-cancel-url"),
+        ("cancel_url", json!("javascript:alert(1)"), "invalid-cancel-url"),
+        ("cancel_url", json!("https://shop.uz@evil.com/"), "invalid-cancel-url"),
+        ("cancel_url", json!(7), "invalid-cancel-url"),
+        ("cancel_url", json!(format!("https://shop.test/{}", "x".repeat(2_000))), "invalid-cancel-url"),
         ("language", json!("de"), "unknown-language"),
         ("language", json!(7), "unknown-language"),
         ("refrence", json!("A-17"), "unknown-field"),
@@ -236,6 +243,10 @@ async fn a_shop_that_lists_hosts_sends_its_customers_to_no_other() {
         let problem = api.create(&to(foreign)).await.problem(422, "invalid-return-url");
         assert_eq!(problem["field"], "return_url", "{foreign}");
     }
+    let without_paying = |url: &str| body(|body| body["cancel_url"] = json!(url));
+    assert_eq!(api.create(&without_paying("https://tea.uz/basket")).await.status, 201);
+    let refused = api.create(&without_paying("https://evil.example/")).await.problem(422, "invalid-cancel-url");
+    assert_eq!(refused["field"], "cancel_url");
 }
 
 #[tokio::test]
@@ -438,7 +449,16 @@ async fn the_description_says_which_fields_may_be_null_and_that_all_are_sent() {
         ("CreatedOrder", vec!["expires_at", "payment_type", "transaction_id"]),
         (
             "OrderAnswer",
-            vec!["expires_at", "payment_type", "reason", "reference", "return_url", "seen_unpaid_at", "transaction_id"],
+            vec![
+                "cancel_url",
+                "expires_at",
+                "payment_type",
+                "reason",
+                "reference",
+                "return_url",
+                "seen_unpaid_at",
+                "transaction_id",
+            ],
         ),
         ("HistoryEntry", vec!["from"]),
         ("OrderFinding", vec!["transaction_id"]),

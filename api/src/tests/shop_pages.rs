@@ -246,3 +246,109 @@ async fn the_time_left_is_shown_as_long_as_the_customer_can_pay() {
     let order = api.pay(&order).await;
     assert!(!api.get(&pay(&order)).await.body.contains("id=\"until\""));
 }
+
+fn returning_after(seconds: u64) -> Shop {
+    Shop {
+        return_after_paid: Some(std::time::Duration::from_secs(seconds)),
+        ..shop_of("default", ShopWords::default())
+    }
+}
+
+const DONE: &str = "https://shop.test/done?a=1&b=2";
+
+#[tokio::test]
+async fn a_customer_who_has_just_paid_goes_back_to_a_shop_that_wants_it_once() {
+    let api = TestApi::with(|context| context.shops = Shops::from_iter([returning_after(7)])).await;
+    let order = api.order_with(json!({ "language": "en", "return_url": DONE })).await;
+    let order = api.link(&order, 700).await;
+    assert!(!api.get(&back(&order)).await.body.contains("shop.test/done?a=1&#38;b=2\">\n<style"), "not paid");
+    api.pay(&order).await;
+    let meta = "<meta http-equiv=\"refresh\" content=\"7;url=https://shop.test/done?a=1&#38;b=2\">";
+
+    for path in [back(&order), format!("{}?again=browser", pay(&order)), format!("{}?again=script", back(&order))] {
+        let page = api.get(&path).await;
+        assert_has(
+            &page,
+            &[
+                meta,
+                "data-leave=\"https://shop.test/done?a=1&#38;b=2\" data-leave-after=\"7\"",
+                "<p id=\"leaving\">You go back to the shop in 7 s.</p>",
+                "id=\"back\" href=\"https://shop.test/done?a=1&#38;b=2\"",
+                "<a id=\"stay\" href=\"?stay\">Stay on this page</a>",
+            ],
+        );
+        let cookie = format!("tasdiq_returned=1; Path={}; HttpOnly; SameSite=Lax", pay(&order));
+        assert_eq!(page.header("set-cookie"), cookie, "{path}");
+    }
+    let stayed = api.get(&format!("{}?stay", back(&order))).await;
+    let came_again = read_with(&api, &back(&order), ("cookie", "tasdiq_returned=1")).await;
+    // Who opens the page of the order reads its receipt.
+    for page in [stayed, came_again, api.get(&pay(&order)).await] {
+        assert_has(&page, &["Payment received", "id=\"back\""]);
+        assert!(!page.body.contains("http-equiv=\"refresh\"") && !page.body.contains("data-leave"), "{}", page.body);
+        assert_eq!(page.header("set-cookie"), "");
+    }
+}
+
+#[tokio::test]
+async fn no_other_page_leads_back_to_the_shop_by_itself() {
+    let to_shop = json!({ "language": "en", "return_url": DONE });
+    let api = TestApi::with(|context| context.shops = Shops::from_iter([returning_after(1)])).await;
+    let old = api.order_with(to_shop.clone()).await;
+    let old = api.link(&old, 700).await;
+    let paid = api.pay(&old).await;
+    let at = |ms: i64| Order { final_at_ms: paid.final_at_ms.map(|at| at - ms), ..paid.clone() };
+    let leads = |order: &Order, now_ms: i64| crate::pay_page::way_back(order, now_ms).is_some();
+    let now_ms = paid.final_at_ms.unwrap();
+    assert!(leads(&at(300_000), now_ms) && !leads(&at(300_001), now_ms), "a receipt is read later");
+    assert!(!leads(&Order { return_url: None, ..paid.clone() }, now_ms), "there is nowhere to go");
+
+    store::jobs::stage_now(api.store(), domain::job::Job::SettleOrder { order_id: old.id }).await.unwrap();
+    let refunded = api.settle(&paid, Settlement::Refunded { transaction_id: paid.transaction_id.unwrap() }).await;
+    assert!(!api.get(&back(&refunded)).await.body.contains("data-leave"));
+    let without = with_words(ShopWords::default()).await;
+    let order = without.order_with(to_shop).await;
+    let order = without.link(&order, 700).await;
+    without.pay(&order).await;
+    assert!(!without.get(&back(&order)).await.body.contains("http-equiv"), "the shop does not want it");
+}
+
+/// The link to the shop, if there is one: its address and its words.
+fn link_to_shop(page: &TestResponse) -> Option<(&str, &str)> {
+    let (_, link) = page.body.split_once("id=\"back\" href=\"")?;
+    let (address, rest) = link.split_once('"')?;
+    let (_, words) = rest.split_once('>')?;
+    Some((address, words.split('<').next()?))
+}
+
+#[tokio::test]
+async fn a_customer_who_does_not_pay_goes_back_to_another_address() {
+    const BASKET: &str = "https://shop.test/basket";
+    const HOME: &str = "https://shop.test/done";
+    let without_paying = "Back to the shop without paying";
+    let back_to_shop = "Back to the shop";
+    let both = json!({ "language": "en", "return_url": HOME, "cancel_url": BASKET });
+    let api = TestApi::start().await;
+    let order = api.order_with(both.clone()).await;
+    assert_eq!(link_to_shop(&api.get(&pay(&order)).await), Some((BASKET, without_paying)));
+    let order = api.link(&order, 700).await;
+    let checked = api.get(&back(&order)).await;
+    assert_eq!(link_to_shop(&checked), Some((HOME, back_to_shop)), "a payment may be under way");
+    let order = api.settle(&order, Settlement::Unpaid { page_is_closed: false }).await;
+    let again = format!("{}?again=script", back(&order));
+    assert_eq!(link_to_shop(&api.get(&again).await), Some((BASKET, without_paying)));
+    store::jobs::stage_now(api.store(), domain::job::Job::SettleOrder { order_id: order.id }).await.unwrap();
+    let order = api.pay(&order).await;
+    assert_eq!(link_to_shop(&api.get(&back(&order)).await), Some((HOME, back_to_shop)));
+
+    let canceled = api.order_with(both).await;
+    assert_eq!(api.cancel(&canceled, "").await.status, 200);
+    assert_eq!(link_to_shop(&api.get(&pay(&canceled)).await), Some((BASKET, back_to_shop)));
+
+    let one = api.order_with(json!({ "language": "en", "return_url": HOME })).await;
+    assert_eq!(link_to_shop(&api.get(&pay(&one)).await), Some((HOME, back_to_shop)));
+    let other = api.order_with(json!({ "language": "en", "cancel_url": BASKET })).await;
+    let other = api.link(&other, 701).await;
+    api.pay(&other).await;
+    assert_eq!(link_to_shop(&api.get(&back(&other)).await), None);
+}

@@ -127,6 +127,7 @@ impl ShopTables {
                     if let Some(known) = config.file_shops.iter_mut().find(|known| known.shop.name == name) {
                         known.shop.words = settings.words();
                         known.shop.return_hosts = settings.return_hosts;
+                        known.shop.return_after_paid = settings.return_after_paid;
                     }
                 }
                 Err(faults) => env.add(faults),

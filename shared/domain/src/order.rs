@@ -111,6 +111,8 @@ pub struct NewOrder {
     pub reference: Option<String>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
+    /// The page to which our pages send the customer who does not pay; `None` where that is `return_url`, too.
+    pub cancel_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
 }
@@ -139,6 +141,8 @@ pub struct Order {
     pub choices: Option<i64>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
+    /// The page to which our pages send the customer who does not pay; `None` where that is `return_url`, too.
+    pub cancel_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
     /// Its status.

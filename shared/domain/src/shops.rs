@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -19,6 +20,9 @@ pub struct Shop {
     pub words: ShopWords,
     /// The hosts to which a `return_url` may lead, in small letters; empty where every host may be named.
     pub return_hosts: Vec<String>,
+    /// After this time a customer who has just paid is sent to the order's `return_url`; `None` where nothing leads there by
+    /// itself.
+    pub return_after_paid: Option<Duration>,
 }
 
 impl Shop {

@@ -58,8 +58,8 @@ pub use open::{OpenOfAccount, count_open, open_by_account, open_by_shop, open_el
 /// The columns of an [`Order`], for a statement that reads it whole.
 macro_rules! order_columns {
     () => {
-        "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
-            choices, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
+        "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, cancel_url, language, status,
+            gateway, choices, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
             last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms,
             refunded_amount, refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
             resolution_transaction_id, created_at_ms, pending_since_ms"
@@ -279,6 +279,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         },
         choices: row.try_get("choices")?,
         return_url: row.try_get("return_url")?,
+        cancel_url: row.try_get("cancel_url")?,
         language: Language::parse(&language).ok_or(unknown("orders.language", language))?,
         status: parse_status(row.try_get("status")?)?,
         transaction_id: transaction("transaction_id")?,

@@ -18,6 +18,7 @@ pub fn new_order() -> NewOrder {
         }),
         reference: None,
         return_url: None,
+        cancel_url: None,
         language: Language::Uz,
     }
 }
@@ -41,6 +42,7 @@ impl NewOrder {
             choices: self.account.is_none().then_some(0),
             account: self.account,
             return_url: self.return_url,
+            cancel_url: self.cancel_url,
             language: self.language,
             status: OrderStatus::Pending,
             transaction_id: None,

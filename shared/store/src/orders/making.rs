@@ -265,11 +265,11 @@ const CREATE_ORDERS: Statement = Statement {
     sqlite: concat!(
         "-- create_orders
         insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
-            return_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
+            return_url, cancel_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
             created_at_ms, pending_since_ms)
         select value ->> 'id', value ->> 'token', value ->> 'shop', value ->> 'api_key_name', value ->> 'reference',
             1, value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
-            value ->> 'language', 'pending', value ->> 'gateway', value ->> 'choices', value ->> 'payment_url',
+            value ->> 'cancel_url', value ->> 'language', 'pending', value ->> 'gateway', value ->> 'choices', value ->> 'payment_url',
             value ->> 'links_made', value ->> 'link_at_ms', value ->> 'expires_at_ms', $2, $2
         from json_each($1)
         where (select id from orders where shop = value ->> 'shop' and reference = value ->> 'reference' limit 1) is null
@@ -282,10 +282,10 @@ const CREATE_ORDERS: Statement = Statement {
     postgres: concat!(
         "-- create_orders
         insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
-            return_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
+            return_url, cancel_url, language, status, gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms,
             created_at_ms, pending_since_ms)
-        select id, token, shop, api_key_name, reference, 1, product_name, amount, payment_type, return_url, language,
-            'pending', gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
+        select id, token, shop, api_key_name, reference, 1, product_name, amount, payment_type, return_url,
+            cancel_url, language, 'pending', gateway, choices, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
         from json_populate_recordset(cast(null as orders), cast($1 as json)) as new
         where (select o.id from orders o where o.shop = new.shop and o.reference = new.reference limit 1) is null
             and (select o.id from orders o where o.api_key_name = new.api_key_name and o.reference = new.reference limit 1)
@@ -312,6 +312,7 @@ async fn insert_all(
         amount: i64,
         payment_type: &'static str,
         return_url: Option<&'a str>,
+        cancel_url: Option<&'a str>,
         language: &'static str,
         gateway: &'a str,
         choices: Option<i64>,
@@ -350,6 +351,7 @@ async fn insert_all(
             amount: order.amount.get(),
             payment_type: account.map_or(NOT_CHOSEN_TYPE, |account| account.payment_type).as_str(),
             return_url: order.return_url.as_deref(),
+            cancel_url: order.cancel_url.as_deref(),
             language: order.language.as_str(),
             gateway: account.map_or(NOT_CHOSEN, |account| &account.gateway.0),
             choices: choice_ttl_ms.map(|_| 0),
