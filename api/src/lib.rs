@@ -29,6 +29,7 @@ mod description;
 mod digest;
 mod entity_tag;
 mod fair_share;
+mod front_page;
 mod health;
 mod idempotency;
 mod metrics;
@@ -156,6 +157,7 @@ fn everything(api: &Arc<Api>) -> RouteTable {
     let openapi = StaticPage::new("application/json", move || description::document(&described));
     let docs = StaticPage::new("text/html; charset=utf-8", move || description::page(&shown));
     health_and_webhook()
+        .get("/", Audience::Docs, front_page::get_front_page)
         .get("/openapi.json", Audience::Docs, openapi)
         .get("/docs", Audience::Docs, docs.clone())
         .get("/docs/", Audience::Docs, docs)

@@ -70,6 +70,37 @@ async fn an_address_behind_our_proxies_has_so_many_requests_under_way_and_leaves
     assert_eq!(api.get_from("10.0.0.1", "/livez", &one).await.status(), StatusCode::OK);
 }
 
+/// What a browser sends as `Accept`.
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+#[tokio::test]
+async fn a_browser_that_comes_without_an_address_is_told_what_is_served_here() {
+    let api = TestApi::start().await;
+    for (path, accepted, language, headline) in [
+        ("/", "", "uz", "Toʻlov xizmati"),
+        ("/", "ru-RU,ru;q=0.9", "ru", "Платёжный сервис"),
+        ("/", "de, en;q=0.5", "en", "Payment service"),
+        ("/?lang=ru", "en", "ru", "Платёжный сервис"),
+    ] {
+        let request = api.client.get(path).header("accept", BROWSER).header("accept-language", accepted);
+        let page = send(request).await;
+
+        assert_eq!(page.status, 200, "{page:?}");
+        assert!(page.body.contains(&format!("<html lang=\"{language}\">")), "{}", page.body);
+        assert!(page.body.contains(&format!("<h1>{headline}</h1>")) && page.body.contains("href=\"docs\""));
+        assert!(!page.body.contains(env!("CARGO_PKG_VERSION")), "a stranger learns no version");
+        assert_eq!(page.header("vary"), "accept, accept-language");
+        let policy = page.header("content-security-policy");
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    }
+    let head = send(api.client.head("/").header("accept", BROWSER)).await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    for program in ["", "*/*", "application/json", "text/html;q=0"] {
+        let answer = send(api.client.get("/").header("accept", program)).await;
+        answer.problem(404, "not-found");
+    }
+}
+
 async fn said(address: std::net::SocketAddr, request: &str) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(request.as_bytes()).await.unwrap();
