@@ -18,6 +18,8 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {
     a_failure_that_is_sent_again_as_a_success_pays_nothing
+    a_told_debit_that_click_does_not_show_is_a_persons_after_ten_minutes
+    an_audit_goes_on_beside_debits_that_click_does_not_show
     a_complete_that_never_comes_is_found_by_an_inquiry
     a_debit_that_is_never_told_is_found_although_its_attempt_was_closed
     a_closed_attempt_keeps_the_number_of_its_payment
@@ -133,6 +135,21 @@ impl ClickApp {
         let call = Call::prepare_of("22222", id, "50.00", &attempt["click_trans_id"]);
         let answer = self.send(&call.complete(&attempt["merchant_prepare_id"], -5_017)).await.unwrap();
         serde_json::from_str::<Value>(&answer).unwrap()["error"].as_i64().unwrap()
+    }
+
+    /// Tells a debit of the order's first attempt, although no money moved.
+    async fn tell_debit(&self, id: i64) {
+        let attempt = &self.click_book(id).await[0];
+        let call = Call::prepare_of("22222", id, "50.00", &attempt["click_trans_id"]);
+        let answer = self.send(&call.complete(&attempt["merchant_prepare_id"], 0)).await.unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap()["error"], 0, "{answer}");
+    }
+
+    /// Lets ten minutes pass since the order's debit was told, and has it asked about.
+    async fn ten_minutes_after_the_debit(&self, id: i64) {
+        let told = "debited_at_ms = debited_at_ms - 600000";
+        self.execute(&format!("update transactions set {told} where order_id = {id}")).await;
+        self.reconcile(id).await;
     }
 
     /// An order whose payment failed, and of which Click says with a code that it has no payment.
@@ -276,6 +293,99 @@ async fn doctor_takes_no_other_server_for_click(kind: Kind) {
     assert!(of_click(&doctor.said).contains("HTTP 404") && doctor.said.contains("compare CLICK_API_URL"), "{doctor:?}");
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(of_click(&well.said).contains("lets us in"), "{well:?}");
+}
+
+/// Only Click's answer pays an order, and here it contradicts what Click told: a customer may have paid.
+async fn a_told_debit_that_click_does_not_show_is_a_persons_after_ten_minutes(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    let (debited, unpaid) = (app.click_order().await, app.click_order().await);
+    app.click_fault("mti-not-found").await;
+    app.sim("faults", &json!({ "fault": "payer-leaves", "account": unpaid.to_string() })).await;
+    assert_eq!(app.pay_click(debited).await["outcome"], "debited");
+    app.pay_click(unpaid).await;
+    app.tell_debit(unpaid).await;
+    for id in [debited, unpaid] {
+        assert_eq!(app.calls(id).await[0], call("prepare", None, 0));
+        app.reconcile(id).await;
+        assert_eq!(app.status(id).await, "confirming", "Click may show it in a moment");
+    }
+
+    for id in [debited, unpaid] {
+        app.ten_minutes_after_the_debit(id).await;
+    }
+
+    for id in [debited, unpaid] {
+        let order = app.wait_for(id, "review").await;
+        assert_eq!(order["findings"][0]["kind"], "unclear_answer", "{order}");
+        let waiting = waiting_order(&app, id).await;
+        let reason = waiting["reason"].as_str().unwrap();
+        assert!(reason.contains("was told") && reason.contains("is not found"), "{waiting}");
+        assert_eq!(waiting["suggested_act"], "ask_gateway");
+        assert_eq!(app.pay_click(id).await["outcome"], "refused", "it cannot be paid again meanwhile");
+        assert_eq!(app.transactions(id).await[0]["state"], "open");
+        agrees(&app, id).await;
+    }
+
+    // A person's word alone pays nothing while Click does not show the debit.
+    resolve_as_paid(&app, debited).await;
+    wait_until("Click's answer to the decision", PATIENCE, async || {
+        app.history(debited).await.to_string().contains("is not paid by transaction").then_some(())
+    })
+    .await;
+    assert_eq!(app.status(debited).await, "review");
+    app.clear_click_faults().await;
+    resolve_as_paid(&app, debited).await;
+    app.wait_for(debited, "paid").await;
+    assert_eq!(app.history(debited).await.times_entered("paid"), 1);
+    agrees(&app, debited).await;
+
+    type_suggested(&app, &waiting_order(&app, unpaid).await, "canceled").await;
+    app.click_fault("mti-not-found").await;
+    app.reconcile(unpaid).await;
+    let order = app.order(unpaid).await;
+    assert_eq!((&order["status"], &order["needs_review"]), (&json!("canceled"), &json!(false)), "a person knows of it");
+    agrees(&app, unpaid).await;
+}
+
+/// A person says that the order's only transaction is the payment.
+async fn resolve_as_paid(app: &ClickApp, id: i64) {
+    let payer = app.transactions(id).await[0]["transaction_id"].to_string();
+    let order = id.to_string();
+    let who = ["--by", "Olim", "--reason", "seen in the cabinet", "--transaction-id", &payer];
+    app.command(&[&["orders", "resolve", &order, "paid"], &who[..]].concat()).await;
+}
+
+/// A transaction that alone is not answered says nothing about the gateway.
+async fn an_audit_goes_on_beside_debits_that_click_does_not_show(kind: Kind) {
+    let app = ClickApp::start(kind).await;
+    let paid = [app.click_order().await, app.click_order().await];
+    for id in paid {
+        assert_eq!(app.pay_click(id).await["outcome"], "debited");
+        app.wait_for(id, "paid").await;
+    }
+    let told = [app.click_order().await, app.click_order().await, app.click_order().await];
+    for id in told {
+        app.sim("faults", &json!({ "fault": "mti-not-found", "account": id.to_string() })).await;
+        assert_eq!(app.pay_click(id).await["outcome"], "debited");
+    }
+    let audit = async || {
+        let ended = app.run(&["audit", "--json"]).await;
+        let document: Value = serde_json::from_str(&ended.said).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let differences = document["differences"].as_array().unwrap().clone();
+        let kinds = differences.into_iter().map(|found| (found["kind"].clone(), found["order_id"].clone()));
+        (ended.code, kinds.collect::<Vec<_>>(), document["audited"]["orders"].clone())
+    };
+
+    let early = audit().await;
+    for id in told {
+        app.ten_minutes_after_the_debit(id).await;
+        app.wait_for(id, "review").await;
+    }
+    let late = audit().await;
+
+    let not_asked = told.map(|id| (json!("not-asked"), json!(id)));
+    assert_eq!(early, (Some(1), not_asked.to_vec(), json!(5)));
+    assert_eq!(late, (Some(0), Vec::new(), json!(5)), "a person has them");
 }
 
 async fn a_complete_that_never_comes_is_found_by_an_inquiry(kind: Kind) {

@@ -50,6 +50,11 @@ pub enum RefundWay {
     Cabinet,
 }
 
+/// How long the answers of a gateway that is asked need not show a debit that it has told. Its own copies of its rows catch up
+/// within seconds; what is not shown after this is a contradiction that no further question resolves soon, and a customer who
+/// may have paid waits.
+pub const TOLD_DEBIT_SHOWS_WITHIN: Duration = Duration::from_secs(600);
+
 /// Why a payment cannot be given back by a call of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRefundCall {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
 use domain::order::GatewayIdentity;
-use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
+use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, TOLD_DEBIT_SHOWS_WITHIN, Terms};
 use domain::time::millis;
 use domain::transaction::{StoredState, StoredTransaction, TransactionReport, TransactionState};
 
@@ -19,7 +19,7 @@ use self::wire::PAID;
 use crate::coordination::{Coordination, Urgency};
 use crate::http::ClientFault;
 use crate::inquiry::InquiryFacts;
-use crate::json_answer::unknown;
+use crate::json_answer::contradiction;
 use crate::{AnswerFault, GatewayError};
 
 mod amount;
@@ -286,7 +286,7 @@ fn state(
     Ok(match (status, transaction.state) {
         (PAID, _) => TransactionState::Debited { success_transaction_id: payment_id },
         (0 | 1, StoredState::Open | StoredState::Closed) => TransactionState::Open,
-        (0 | 1, StoredState::Debited) => return Err(unknown("a payment that was paid and is under way")),
+        (0 | 1, StoredState::Debited) => return Err(contradiction("a payment that was paid and is under way")),
         (..0, StoredState::Open | StoredState::Closed) => TransactionState::Closed,
         (..0, StoredState::Reversed) => TransactionState::Reversed { success_transaction_id: Some(payment_id) },
         _ => TransactionState::Unclear { code: format!("payment_status {status}") },
@@ -300,20 +300,26 @@ fn debit_until_ms(transaction: &StoredTransaction, facts: &InquiryFacts<'_>) -> 
 }
 
 /// The meaning of "no such payment" on each day. The payer may not have gone on after Prepare, and Click debits no
-/// more once it has told a failure (Click documents, Complete: free the reservation). A debit that was seen or told is another
-/// matter, for no signature covers which of the two a Complete tells.
+/// more once it has told a failure (Click documents, Complete: free the reservation). A debit that was told is another
+/// matter, for no signature covers which of the two a Complete tells: it frees nothing, and where Click does not show it in
+/// time a person must look. One that Click has shown before is asked about until it is shown again.
 fn not_found(transaction: &StoredTransaction, facts: &InquiryFacts<'_>) -> Result<TransactionState, GatewayError> {
-    let is_told = transaction.debited_at_ms.is_some();
-    match transaction.state {
-        StoredState::Open | StoredState::Closed if !is_told => {
+    const NOT_SHOWN: &str = "a payment that was told and is not found";
+    match (transaction.state, transaction.debited_at_ms) {
+        (StoredState::Open | StoredState::Closed, None) => {
             let forgotten_at_ms = debit_until_ms(transaction, facts);
             let failed_at_ms =
                 transaction.closed_at_ms.map(|at_ms| at_ms.saturating_add(millis(FAILURE_BELIEVED_AFTER)));
             let closed_from_ms = failed_at_ms.map_or(forgotten_at_ms, |failed_at_ms| failed_at_ms.min(forgotten_at_ms));
             Ok(if facts.asked_at_ms < closed_from_ms { TransactionState::Open } else { TransactionState::Closed })
         }
-        StoredState::Open | StoredState::Closed | StoredState::Debited | StoredState::Reversed => {
-            Err(unknown("a payment that was told and is not found"))
+        (StoredState::Open | StoredState::Closed, Some(told_at_ms))
+            if facts.asked_at_ms >= told_at_ms.saturating_add(millis(TOLD_DEBIT_SHOWS_WITHIN)) =>
+        {
+            Ok(TransactionState::Unclear { code: NOT_SHOWN.to_owned() })
+        }
+        (StoredState::Open | StoredState::Closed, Some(_)) | (StoredState::Debited | StoredState::Reversed, _) => {
+            Err(contradiction(NOT_SHOWN))
         }
     }
 }

@@ -72,6 +72,9 @@ pub enum AnswerFault {
     /// A code in the gateway's own form, which says that it has no such record.
     #[error("no such record, code {0}")]
     NotFound(String),
+    /// A clear answer that contradicts what the gateway told or showed before. The gateway works.
+    #[error("{0}")]
+    Contradiction(String),
     /// An answer that is not in the gateway's form, or that contradicts itself or the question.
     #[error("{0}")]
     Unreadable(String),

@@ -117,6 +117,11 @@ pub(crate) fn unknown(what: &str) -> GatewayError {
     AnswerFault::Unreadable(what.to_owned()).into()
 }
 
+/// A clear answer that contradicts what the gateway told or showed before.
+pub(crate) fn contradiction(what: &str) -> GatewayError {
+    AnswerFault::Contradiction(what.to_owned()).into()
+}
+
 /// A code of the gateway that does not say what became of the request.
 pub(crate) fn unknown_code(code: &str) -> GatewayError {
     AnswerFault::Code(printable(code)).into()

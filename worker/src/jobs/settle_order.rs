@@ -188,6 +188,7 @@ async fn inquire<'a>(
         was: stored.state,
         is_accepted: stored.is_accepted,
         end_is_told: stored.closed_at_ms.is_some(),
+        debit_told_ms: stored.debited_at_ms,
         has_permanent_id: stored.success_transaction_id.is_some(),
         state,
         report: None,

@@ -204,6 +204,7 @@ fn no(code: &str) -> GatewayError {
 pub(super) fn is_understood(fault: &AnswerFault) -> bool {
     match fault {
         AnswerFault::Code(code) | AnswerFault::NotFound(code) => code != "STPIMS-ERR-001",
+        AnswerFault::Contradiction(_) => true,
         AnswerFault::Timeout
         | AnswerFault::BrokenConnection
         | AnswerFault::HttpStatus(_)

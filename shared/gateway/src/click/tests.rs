@@ -285,15 +285,45 @@ async fn a_day_without_an_answer_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_closed_by_it() {
+async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_a_persons_after_ten_minutes() {
     let now_ms = NOW_MS;
     let made_at = |created_at_ms| StoredTransaction { created_at_ms, ..attempt() };
-    let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..made_at(now_ms - 7_200_000) };
+    let unclear = TransactionState::Unclear { code: "a payment that was told and is not found".to_owned() };
 
     assert_eq!(inquiry_answered(&made_at(now_ms), no_payment()).await.unwrap(), TransactionState::Open);
     assert_eq!(inquiry_answered(&made_at(now_ms - 7_200_000), no_payment()).await.unwrap(), TransactionState::Closed);
-    let answer = inquiry_answered(&told, no_payment()).await;
-    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+    for state in [StoredState::Open, StoredState::Closed] {
+        // One whose failed payment is known, and that Click has forgotten, is asked about by its order, too.
+        for known in [None, Some(TransactionId(555))] {
+            let told = |ago_ms| StoredTransaction {
+                state,
+                debited_at_ms: Some(now_ms - ago_ms),
+                success_transaction_id: known,
+                ..made_at(now_ms - 7_200_000)
+            };
+            for ago_ms in [0, 599_999] {
+                let answer = inquiry_answered(&told(ago_ms), no_payment()).await;
+                assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{state}, {ago_ms} ms: {answer:?}");
+            }
+            for ago_ms in [600_000, 7_000_000] {
+                let answer = inquiry_answered(&told(ago_ms), no_payment()).await;
+                assert_eq!(answer.unwrap(), unclear, "{state}, {ago_ms} ms");
+            }
+        }
+    }
+}
+
+/// One that is gone all at once is more likely a fault at Click than the end of a payment.
+#[tokio::test]
+async fn a_debit_that_click_has_shown_and_shows_no_more_is_asked_about_again() {
+    for state in [StoredState::Debited, StoredState::Reversed] {
+        for known in [None, Some(TransactionId(555))] {
+            let seen =
+                StoredTransaction { state, debited_at_ms: Some(NOON_MS), success_transaction_id: known, ..attempt() };
+            let answer = inquiry_answered(&seen, no_payment()).await;
+            assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{state}: {answer:?}");
+        }
+    }
 }
 
 /// A repeated Prepare allows the debit for an hour from then on.
@@ -611,13 +641,16 @@ async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
     {
         let shown = format!("{reply:?}");
         let server = server(move |_| reply.clone()).await;
-        let gateway = click(&server);
-        for _ in 0..6 {
-            let _ = gateway.inquire(&attempt(), &ALONE, Urgency::Now).await;
-        }
-        let answer = gateway.inquire(&attempt(), &ALONE, Urgency::Now).await;
+        let told = |ago_ms| StoredTransaction { debited_at_ms: Some(NOW_MS - ago_ms), ..attempt() };
+        for attempt in [attempt(), told(1_000), told(700_000)] {
+            let gateway = click(&server);
+            for _ in 0..6 {
+                let _ = gateway.inquire(&attempt, &ALONE, Urgency::Now).await;
+            }
+            let answer = gateway.inquire(&attempt, &ALONE, Urgency::Now).await;
 
-        assert_eq!(matches!(answer, Err(GatewayError::HeldBack { .. })), opens, "{shown}: {answer:?}");
+            assert_eq!(matches!(answer, Err(GatewayError::HeldBack { .. })), opens, "{shown}: {answer:?}");
+        }
     }
 }
 

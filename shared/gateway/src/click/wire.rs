@@ -93,7 +93,7 @@ pub(super) fn read_not_found(body: &[u8]) -> Option<AnswerFault> {
 /// is not found, and must not open the breaker.
 pub(super) fn is_understood(fault: &AnswerFault) -> bool {
     match fault {
-        AnswerFault::Code(_) | AnswerFault::NotFound(_) => true,
+        AnswerFault::Code(_) | AnswerFault::NotFound(_) | AnswerFault::Contradiction(_) => true,
         AnswerFault::Timeout
         | AnswerFault::BrokenConnection
         | AnswerFault::HttpStatus(_)

@@ -3,7 +3,7 @@
 use domain::id::TransactionId;
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
-use domain::terms::{OutcomeSource, Terms};
+use domain::terms::{OutcomeSource, TOLD_DEBIT_SHOWS_WITHIN, Terms};
 use domain::time::millis;
 use domain::transaction::{StoredState, TransactionReport, TransactionState};
 use store::settlement::{MAX_LINKS, Settlement};
@@ -24,6 +24,8 @@ pub(super) struct Inquiry {
     pub(super) is_accepted: bool,
     /// Whether the gateway itself told that it failed, or that its money goes back.
     pub(super) end_is_told: bool,
+    /// When the gateway told a debit on it, epoch milliseconds; `None` if it never did.
+    pub(super) debit_told_ms: Option<i64>,
     /// Whether the permanent id of its payment is kept already; a refund needs it.
     pub(super) has_permanent_id: bool,
     pub(super) state: TransactionState,
@@ -285,6 +287,13 @@ fn decide_unpaid(order: &Order, terms: &Terms, inquiries: &[Inquiry], asked_at_m
             None => Settlement::Expired,
         };
     }
+    if let Some((id, code)) = told_in_vain(order, inquiries, asked_at_ms) {
+        return Settlement::Review(NewFinding::of_transaction(
+            FindingKind::UnclearAnswer,
+            id,
+            format!("a debit of transaction {id} was told, and the gateway says of it only: {code}"),
+        ));
+    }
     let closed = |id: Option<TransactionId>| {
         inquiries.iter().find(|inquiry| inquiry.is_about(order, id) && is_closed_unpaid(&inquiry.state))
     };
@@ -306,6 +315,22 @@ fn decide_unpaid(order: &Order, terms: &Terms, inquiries: &[Inquiry], asked_at_m
         _ if unclear.is_some() => Settlement::Unchanged,
         _ => unpaid_so_far(order, is_closed(order.transaction_id), asked_at_ms),
     }
+}
+
+/// A transaction whose debit was told and should show by now, and the gateway's unclear answer about it. A person hears of it
+/// before the order's time is over, which may be a week: a customer may have paid. While another transaction holds the order
+/// its payer may be paying, so it waits for the end of that one.
+fn told_in_vain<'a>(order: &Order, inquiries: &'a [Inquiry], asked_at_ms: i64) -> Option<(TransactionId, &'a str)> {
+    let holds = |inquiry: &Inquiry| {
+        order.allowed_transaction_id.is_none() || inquiry.is_about(order, order.allowed_transaction_id)
+    };
+    let is_overdue = |told_ms: i64| told_ms.saturating_add(millis(TOLD_DEBIT_SHOWS_WITHIN)) <= asked_at_ms;
+    inquiries.iter().find_map(|inquiry| match &inquiry.state {
+        TransactionState::Unclear { code } if holds(inquiry) && inquiry.debit_told_ms.is_some_and(is_overdue) => {
+            Some((inquiry.transaction_id, code.as_str()))
+        }
+        _ => None,
+    })
 }
 
 /// Decides whether the customer is told that no money was taken so far. That happens once after each sign of a payment,

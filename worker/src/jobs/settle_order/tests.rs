@@ -76,6 +76,7 @@ fn inquiry(transaction_id: TransactionId, state: TransactionState) -> Inquiry {
         was: StoredState::Open,
         is_accepted: false,
         end_is_told: false,
+        debit_told_ms: None,
         has_permanent_id: false,
         state,
         report: Some(report),
@@ -405,6 +406,41 @@ fn an_unreadable_answer_never_pays_and_never_expires_an_order() {
     assert!(matches!(decided(&order, &[unclear()]), Settlement::Review(_)));
 }
 
+/// Click told that it has the money, and shows no payment. The order's own time may be a week.
+#[test]
+fn a_told_debit_that_stays_unclear_is_a_persons_after_ten_minutes_and_frees_nothing() {
+    let told = |ago_ms| Inquiry {
+        debit_told_ms: Some(NOW - ago_ms),
+        ..inquiry(DRAFT, TransactionState::Unclear { code: "not found".into() })
+    };
+    let goes_to_review = |order: &Order, inquiries: &[Inquiry]| match decided(order, inquiries) {
+        Settlement::Review(found) => {
+            assert_eq!((found.kind, found.transaction_id), (FindingKind::UnclearAnswer, Some(DRAFT)));
+            assert!(found.text.contains("was told") && found.text.contains("not found"), "{}", found.text);
+            true
+        }
+        Settlement::Unchanged => false,
+        decision => panic!("{decision:?}"),
+    };
+    // Freed before the debit was told, or still held by it.
+    for order in [order(OrderStatus::Pending), order(OrderStatus::Confirming)] {
+        assert!(!goes_to_review(&order, &[told(599_999)]), "{}", order.status);
+        assert!(goes_to_review(&order, &[told(600_000)]), "{}", order.status);
+        let paid = decided(&order, &[told(600_000), inquiry(OTHER, debited())]);
+        assert_eq!(paid, Settlement::Paid { transaction_id: OTHER });
+        assert_eq!(worth_keeping(&order, &asked(), &[told(600_000)], NOW), []);
+    }
+    let untold = inquiry(DRAFT, TransactionState::Unclear { code: "not found".into() });
+    assert!(!goes_to_review(&order(OrderStatus::Confirming), &[untold]), "its time is not over");
+    let other_pays = Order { allowed_transaction_id: Some(OTHER), ..order(OrderStatus::Confirming) };
+    let both = [told(600_000), inquiry(OTHER, TransactionState::Open)];
+    assert!(!goes_to_review(&other_pays, &both), "the payer of another transaction may be paying now");
+    let paid = order(OrderStatus::Paid);
+    let told_beside = Inquiry { transaction_id: OTHER, ..told(600_000) };
+    let decision = decided(&paid, &[inquiry(DRAFT, debited()), told_beside]);
+    assert!(matches!(decision, Settlement::Review(_)), "the order stays paid, and is marked: {decision:?}");
+}
+
 /// Shows: JOB-4
 #[test]
 fn an_order_before_a_person_has_no_further_inquiries() {
@@ -663,6 +699,7 @@ prop_compose! {
         store_id in prop::sample::select(vec![None, Some("1234"), Some("9")]),
         is_asked: bool,
         end_is_told: bool,
+        told_ago_ms in prop::option::of(0i64..1_200_000),
     ) -> Inquiry {
         let report = TransactionReport {
             transaction_id: TransactionId(id),
@@ -674,7 +711,8 @@ prop_compose! {
         };
         // Money is seen only by asking.
         let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
-        Inquiry { gateway: GatewayIdentity("sandbox:1234".into()), transaction_id: TransactionId(id), was, is_accepted, end_is_told, has_permanent_id: false, state, report: is_asked.then_some(report) }
+        let debit_told_ms = told_ago_ms.map(|ago_ms| NOW - ago_ms);
+        Inquiry { gateway: GatewayIdentity("sandbox:1234".into()), transaction_id: TransactionId(id), was, is_accepted, end_is_told, debit_told_ms, has_permanent_id: false, state, report: is_asked.then_some(report) }
     }
 }
 
@@ -824,6 +862,12 @@ proptest! {
         };
 
         prop_assert!(fits, "{}: {:?}", order.status, decision);
+        if let Settlement::Reopened { transaction_id, .. } | Settlement::LinkClosed { transaction_id } = &decision {
+            let is_unclear = |inquiry: &Inquiry| {
+                inquiry.transaction_id == *transaction_id && matches!(inquiry.state, TransactionState::Unclear { .. })
+            };
+            prop_assert!(!inquiries.iter().any(is_unclear), "freed by an unclear answer");
+        }
         let is_put_twice = order.status == OrderStatus::Review && matches!(decision, Settlement::Review(_));
         prop_assert!(!is_put_twice);
     }
