@@ -1,7 +1,7 @@
 //! The gateway's word: its whole ledger where it shows one, else one inquiry per transaction of ours; of a gateway that only
 //! tells, what its calls told us.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -11,7 +11,7 @@ use domain::order::GatewayIdentity;
 use domain::terms::OutcomeSource;
 use domain::transaction::{BookLine, StoredTransaction, TransactionReport};
 use gateway::coordination::{Obstacle, Urgency};
-use gateway::{Gateway, GatewayError, InquiryFacts};
+use gateway::{AnswerFault, Gateway, GatewayError, InquiryFacts};
 use serde::Serialize;
 use telemetry::causes;
 use tokio::task::JoinSet;
@@ -25,7 +25,7 @@ const INQUIRIES_AT_ONCE: usize = 4;
 /// Pauses before an inquiry that brought no clear answer is tried again.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// After so many transactions in a row without an answer the gateway itself is in trouble, and the audit ends.
+/// After so many different transactions in a row without an answer the gateway itself is in trouble, and the audit ends.
 const SILENT_IN_A_ROW: usize = 8;
 
 /// Where the gateway's word comes from.
@@ -66,7 +66,28 @@ pub(super) struct GatewayWord {
     /// The lines of the ledger that were not compared yet; `None` where the gateway shows no ledger.
     ledger: Option<HashMap<TransactionId, BookLine>>,
     answered: u64,
-    silent_in_a_row: usize,
+    silence: Silence,
+}
+
+/// The transactions without an answer. One that alone is not answered is asked about several times, and says nothing about the
+/// gateway.
+#[derive(Debug, Default)]
+struct Silence {
+    counted: HashSet<TransactionId>,
+    in_a_row: usize,
+}
+
+impl Silence {
+    /// Counts a transaction without an answer, once; whether the gateway itself is in trouble.
+    fn is_the_gateways(&mut self, id: TransactionId) -> bool {
+        self.in_a_row += usize::from(self.counted.insert(id));
+        self.in_a_row >= SILENT_IN_A_ROW
+    }
+
+    /// The gateway gave an answer.
+    fn end(&mut self) {
+        self.in_a_row = 0;
+    }
 }
 
 impl GatewayWord {
@@ -75,7 +96,7 @@ impl GatewayWord {
     /// # Errors
     /// The gateway cannot be asked.
     pub(super) async fn open(gateway: Gateway) -> Result<Self, Exit> {
-        let mut word = GatewayWord { gateway, ledger: None, answered: 0, silent_in_a_row: 0 };
+        let mut word = GatewayWord { gateway, ledger: None, answered: 0, silence: Silence::default() };
         word.renew().await?;
         Ok(word)
     }
@@ -169,31 +190,35 @@ impl GatewayWord {
                 inquiries.spawn(async move { (asked.id(), patiently(|| asked.inquire(&gateway)).await) });
             }
             for (id, answer) in inquiries.join_all().await {
-                words.insert(id, self.word_of(answer)?);
+                words.insert(id, self.word_of(id, answer)?);
             }
         }
         Ok(words)
     }
 
-    fn word_of(&mut self, answer: Result<Option<TransactionReport>, GatewayError>) -> Result<Word, Exit> {
+    fn word_of(
+        &mut self,
+        id: TransactionId,
+        answer: Result<Option<TransactionReport>, GatewayError>,
+    ) -> Result<Word, Exit> {
         let word = match answer {
             Ok(Some(report)) => report.into(),
-            Ok(None) => Word::Unknown,
+            // It was not asked.
+            Ok(None) => return Ok(Word::Unknown),
             Err(GatewayError::Refused { .. }) => Word::Unknown,
             Err(error @ GatewayError::NotAdmitted { .. }) => return Err(self.away(error)),
             // This says something about the gateway, and nothing about this transaction.
             Err(error @ GatewayError::HeldBack { .. }) => return Err(self.away(error)),
             Err(error @ GatewayError::Unreachable(_)) if self.answered == 0 => return Err(self.away(error)),
-            Err(error) => {
-                self.silent_in_a_row += 1;
-                if self.silent_in_a_row >= SILENT_IN_A_ROW {
-                    return Err(self.away(error));
-                }
-                return Ok(Word::NotAsked { why: causes(&error) });
+            // Its own words, from which nothing follows about the transaction: the gateway works.
+            Err(GatewayError::OutcomeUnknown { fault, .. }) if shows_that_it_works(&fault) => {
+                Word::NotAsked { why: causes(&GatewayError::from(fault)) }
             }
+            Err(error) if self.silence.is_the_gateways(id) => return Err(self.away(error)),
+            Err(error) => return Ok(Word::NotAsked { why: causes(&error) }),
         };
         self.answered += 1;
-        self.silent_in_a_row = 0;
+        self.silence.end();
         Ok(word)
     }
 
@@ -251,6 +276,18 @@ impl Asked {
     }
 }
 
+/// Whether it is the gateway's own clear answer, although nothing follows from it about the transaction.
+fn shows_that_it_works(fault: &AnswerFault) -> bool {
+    match fault {
+        AnswerFault::NotFound(_) | AnswerFault::Contradiction(_) => true,
+        AnswerFault::Code(_)
+        | AnswerFault::Timeout
+        | AnswerFault::BrokenConnection
+        | AnswerFault::HttpStatus(_)
+        | AnswerFault::Unreadable(_) => false,
+    }
+}
+
 /// Asks until there is an answer. It waits for the rate limit and for a `Retry-After` as long as they last; after other trouble
 /// it tries a few times.
 async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, GatewayError>
@@ -279,8 +316,42 @@ where
             answer => return answer,
         };
         match pauses.next() {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None => return Err(trouble),
+            Some(pause) if !is_contradiction(&trouble) => tokio::time::sleep(pause).await,
+            Some(_) | None => return Err(trouble),
+        }
+    }
+}
+
+/// Whether the gateway answered clearly: the same question again would get the same answer.
+fn is_contradiction(trouble: &GatewayError) -> bool {
+    matches!(trouble, GatewayError::OutcomeUnknown { fault, .. } if shows_that_it_works(fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_different_transactions_without_an_answer_in_a_row_show_that_the_gateway_is_in_trouble() {
+        let mut silence = Silence::default();
+        // Two that alone are not answered, each asked about in every reading.
+        for _ in 0..20 {
+            assert!(!silence.is_the_gateways(TransactionId(1)));
+            assert!(!silence.is_the_gateways(TransactionId(2)));
+        }
+        silence.end();
+        for id in 3..10 {
+            assert!(!silence.is_the_gateways(TransactionId(id)), "{id}");
+        }
+        assert!(silence.is_the_gateways(TransactionId(10)), "the eighth");
+    }
+
+    #[test]
+    fn a_clear_answer_that_decides_nothing_is_no_silence() {
+        assert!(shows_that_it_works(&AnswerFault::NotFound("-404".into())));
+        assert!(shows_that_it_works(&AnswerFault::Contradiction("told and not found".into())));
+        for fault in [AnswerFault::Timeout, AnswerFault::HttpStatus(502), AnswerFault::Code("777".into())] {
+            assert!(!shows_that_it_works(&fault), "{fault}");
         }
     }
 }
