@@ -22,8 +22,17 @@ pub fn rfc3339(epoch_ms: i64) -> String {
         .unwrap_or_else(|| epoch_ms.to_string())
 }
 
-/// Uzbekistan is five hours ahead of UTC all year.
-const TASHKENT: UtcOffset = offset!(+5);
+/// The offset of Uzbekistan, where the gateways are at home: five hours ahead of UTC all year.
+pub const TASHKENT: UtcOffset = offset!(+5);
+
+fn in_tashkent(epoch_ms: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(epoch_ms.div_euclid(1_000)).ok()?.checked_to_offset(TASHKENT)
+}
+
+/// The day in Uzbekistan at a moment in epoch milliseconds; `None` beyond the years that a calendar has.
+pub fn day_in_tashkent(epoch_ms: i64) -> Option<Date> {
+    Some(in_tashkent(epoch_ms)?.date())
+}
 
 /// A moment as calendars and clocks in Uzbekistan show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +52,7 @@ pub struct TashkentTime {
 impl TashkentTime {
     /// The moment of epoch milliseconds; `None` beyond the years that a calendar has.
     pub fn of(epoch_ms: i64) -> Option<Self> {
-        let time = OffsetDateTime::from_unix_timestamp(epoch_ms.div_euclid(1_000)).ok()?.to_offset(TASHKENT);
+        let time = in_tashkent(epoch_ms)?;
         Some(TashkentTime {
             year: time.year(),
             month: time.month().into(),
@@ -75,7 +84,21 @@ pub fn millis(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use time::macros::{date, datetime};
+
     use super::*;
+
+    /// The last hours of the last year that a calendar has are in the next one there.
+    #[test]
+    fn no_moment_makes_a_day_in_tashkent_panic() {
+        let day = |time: OffsetDateTime| day_in_tashkent(time.unix_timestamp() * 1_000);
+        assert_eq!(day(datetime!(2026-08-22 18:59:59 UTC)), Some(date!(2026 - 08 - 22)));
+        assert_eq!(day(datetime!(2026-08-22 19:00 UTC)), Some(date!(2026 - 08 - 23)));
+        assert_eq!(day_in_tashkent(-1), Some(date!(1970 - 01 - 01)));
+        for beyond in [i64::MIN, i64::MAX, 253_402_300_799_000] {
+            assert_eq!((day_in_tashkent(beyond), TashkentTime::of(beyond)), (None, None));
+        }
+    }
 
     #[test]
     fn times_are_written_in_utc() {

@@ -1,9 +1,10 @@
 //! Reading a call of Click's SHOP-API: Prepare, the question before a debit, and Complete, the news after it.
 
 use domain::id::TransactionId;
+use domain::time::TASHKENT;
 use domain::transaction::CallbackFault;
-use time::macros::{format_description, offset};
-use time::{PrimitiveDateTime, UtcOffset};
+use time::PrimitiveDateTime;
+use time::macros::format_description;
 
 use super::amount::{self, WrittenAmount};
 use super::settings::ClickSettings;
@@ -25,9 +26,6 @@ const READ: [&str; 9] = [
 
 /// The longest text of a field that is repeated or kept, bytes; ours has 19 digits.
 const LONGEST_TEXT: usize = 255;
-
-/// Click's times name no zone; it is at home in Tashkent, which has no summer time.
-pub(super) const TASHKENT: UtcOffset = offset!(+5);
 
 /// One call whose signature fits a key of the account that it names. Its content is *claimed*: it is not compared with our
 /// rows yet.
@@ -201,7 +199,7 @@ pub(super) fn plain_number(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
-/// `YYYY-MM-DD HH:mm:ss` as epoch milliseconds.
+/// `YYYY-MM-DD HH:mm:ss` as epoch milliseconds. Click's times name no zone; it is at home in Tashkent.
 fn signed_at_ms(text: &str) -> Option<i64> {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
     let at = PrimitiveDateTime::parse(text, format).ok()?.assume_offset(TASHKENT);

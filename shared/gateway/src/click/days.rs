@@ -3,10 +3,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use domain::time::millis;
+use domain::time::{day_in_tashkent, millis};
 use time::{Date, OffsetDateTime};
-
-use super::call::TASHKENT;
 
 /// Our clock may be ahead of Click's by so much.
 const CLOCKS_APART: Duration = Duration::from_secs(300);
@@ -17,10 +15,7 @@ const MOST_DAYS: usize = 7;
 /// The days of Tashkent, from the attempt's first Prepare to the time until which its debit may come, and the one of
 /// `today_ms`, as `YYYY-MM-DD`. The latest is first: most payments at midnight are made after it.
 pub(super) fn of_attempt(prepared_at_ms: i64, debit_until_ms: i64, today_ms: Option<i64>) -> Vec<String> {
-    let day = |at_ms: i64| {
-        let at = OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        at.to_offset(TASHKENT).date()
-    };
+    let day = |at_ms: i64| day_in_tashkent(at_ms).unwrap_or(OffsetDateTime::UNIX_EPOCH.date());
     let first = day(prepared_at_ms.saturating_sub(millis(CLOCKS_APART)));
     let last = day(debit_until_ms.saturating_add(millis(CLOCKS_APART)));
     let following = std::iter::successors(Some(first), |day| day.next_day());
@@ -84,7 +79,7 @@ mod tests {
 
     #[test]
     fn no_time_makes_it_panic() {
-        for at_ms in [i64::MIN, 0, i64::MAX] {
+        for at_ms in [i64::MIN, 0, 253_402_300_799_000, i64::MAX] {
             for until_ms in [i64::MIN, 0, i64::MAX] {
                 let days = of_attempt(at_ms, until_ms, Some(until_ms));
                 assert!((1..=9).contains(&days.len()), "{days:?}");
