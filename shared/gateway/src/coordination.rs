@@ -12,7 +12,7 @@ use domain::gateway_rate::GatewayRate;
 use domain::secret::Secret;
 use parking_lot::Mutex;
 use redis_server::RedisServer;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 mod account;
@@ -23,23 +23,28 @@ mod decision;
 mod local;
 mod metrics;
 mod note;
+mod probe;
 mod rate_limit;
 mod redis;
 mod redis_admission;
 mod retry_times;
 mod view;
+mod waiting;
 
 pub use account::CoordinatedAccount;
-pub use call::{CallOutcome, HeldBack, Obstacle, PROBE_WITHIN, Permit, Urgency};
+pub use call::{CallOutcome, HeldBack, Obstacle, PROBE_WITHIN, Urgency};
 use decision::{CallRequest, Denied, Granted};
 use local::{LocalAdmission, Notes};
 pub use note::{Claim, Note};
+pub use probe::Permit;
+use probe::{Probe, Reporter};
 pub use rate_limit::rate_without_redis;
-use rate_limit::{CALLS_PER_INQUIRY, LONGEST_WAIT_LATE, MAX_WAITING, RateLimit};
+use rate_limit::{CALLS_PER_INQUIRY, LONGEST_WAIT_LATE, RateLimit};
 use redis::RedisNotes;
 use redis_admission::RedisAdmission;
 use retry_times::RetryTimes;
 pub use view::{AdmissionView, BreakerState, BreakerView, OperatorSettings};
+use waiting::{INQUIRE_AGAIN, PAUSED, PAUSED_LATE, WaitingCalls};
 
 /// The state that processes share about one account: notes that expire, and the admission of its calls. Cheap to clone;
 /// clones share it.
@@ -54,6 +59,15 @@ pub struct Coordination {
 enum Inner {
     Local { notes: Notes, admission: LocalAdmission },
     Redis { notes: RedisNotes, admission: RedisAdmission },
+}
+
+impl Inner {
+    fn reporter(&self) -> Reporter {
+        match self {
+            Inner::Local { admission, .. } => Reporter::Local(admission.clone()),
+            Inner::Redis { admission, .. } => Reporter::Redis(admission.clone()),
+        }
+    }
 }
 
 /// The state that this process has for itself.
@@ -71,26 +85,6 @@ struct ProcessState {
     seen: Mutex<Option<AdmissionView>>,
     changed: Notify,
 }
-
-/// The places of calls that wait for the rate limit, and the lock that lets one of them ask at a time.
-#[derive(Debug)]
-struct WaitingCalls {
-    places: Semaphore,
-    first: tokio::sync::Mutex<()>,
-}
-
-impl Default for WaitingCalls {
-    fn default() -> Self {
-        WaitingCalls { places: Semaphore::new(MAX_WAITING), first: tokio::sync::Mutex::default() }
-    }
-}
-
-/// A waiting inquiry asks again after this: it may go like a link meanwhile.
-const INQUIRE_AGAIN: Duration = Duration::from_millis(50);
-
-/// How long calls wait while an operator has paused them; the operator may resume them at any moment.
-const PAUSED: Duration = Duration::from_secs(2);
-const PAUSED_LATE: Duration = Duration::from_secs(15);
 
 impl Coordination {
     /// For one process alone; `None` is no rate limit.
@@ -205,13 +199,19 @@ impl Coordination {
         self.check_paused(urgency)?;
         let rate = self.rate();
         let name = format!("{:016x}", rand::random::<u64>());
+        let mut asks = Probe::asks(self.inner.reporter(), &name);
         let request = CallRequest { urgency, limit: rate.map(RateLimit::new), name, minds_breaker };
-        let Granted { wait, probe, is_alone } = match &self.inner {
-            Inner::Local { admission, .. } => admission.admit(&request)?,
+        let granted = match &self.inner {
+            Inner::Local { admission, .. } => admission.admit(&request),
             Inner::Redis { admission, .. } => {
-                admission.admit(&request, rate.map(rate_without_redis).map(RateLimit::new)).await?
+                admission.admit(&request, rate.map(rate_without_redis).map(RateLimit::new)).await
             }
         };
+        if !granted.as_ref().is_ok_and(|granted| granted.probe.is_some()) {
+            asks.is_done();
+        }
+        let Granted { wait, probe, is_alone } = granted?;
+        let mut probe = probe.map(|_| asks.granted(is_alone));
         if !wait.is_zero() {
             sleep(wait).await;
             // Much may have changed meanwhile.
@@ -226,6 +226,7 @@ impl Coordination {
                 return Err(Denied { obstacle: Obstacle::Breaker { cause }, wait });
             }
         }
+        probe.iter_mut().for_each(Probe::leaves);
         Ok(Permit { probe, is_alone })
     }
 
@@ -287,10 +288,10 @@ impl Coordination {
         if self.is_observer {
             return;
         }
-        match &self.inner {
-            Inner::Local { admission, .. } => admission.settle(permit.probe.as_deref(), outcome),
-            Inner::Redis { admission, .. } => admission.settle(&permit, outcome).await,
-        }
+        let Permit { mut probe, is_alone } = permit;
+        probe.iter_mut().for_each(|probe| probe.ends(outcome));
+        self.inner.reporter().report(probe.as_ref().map(Probe::name), is_alone, outcome).await;
+        probe.iter_mut().for_each(Probe::is_done);
         self.publish();
     }
 

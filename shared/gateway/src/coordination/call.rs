@@ -69,22 +69,5 @@ pub struct HeldBack {
     pub retry_after: Duration,
 }
 
-/// The permission to make one call. Its holder must report the result with [`super::Coordination::settle`].
-#[derive(Debug)]
-pub struct Permit {
-    /// The random name of the call, where it is the probe: the one call that tests whether the gateway works again.
-    pub(super) probe: Option<String>,
-    /// Whether this process decided alone, because Redis is away.
-    pub(super) is_alone: bool,
-}
-
-impl Permit {
-    /// Whether this call is the probe. All other calls wait for its result, so it should not take longer than
-    /// [`PROBE_WITHIN`].
-    pub fn is_probe(&self) -> bool {
-        self.probe.is_some()
-    }
-}
-
 /// The longest time that a probe may take. Other calls can become the probe only a little later.
 pub const PROBE_WITHIN: Duration = Duration::from_secs(8);

@@ -9,7 +9,7 @@ use redis_server::RedisServer;
 
 use super::account::CoordinatedAccount;
 use super::breaker::{ASK_AFTER_PROBE, FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE};
-use super::call::{CallOutcome, Obstacle, Permit};
+use super::call::{CallOutcome, Obstacle};
 use super::decision::{CallRequest, Denied, Granted};
 use super::local::LocalAdmission;
 use super::rate_limit::RateLimit;
@@ -126,18 +126,18 @@ impl RedisAdmission {
 
     /// As [`LocalAdmission::settle`]. A success that follows a success is not sent to Redis: it would cost each call one
     /// more command.
-    pub(super) async fn settle(&self, permit: &Permit, outcome: CallOutcome<'_>) {
-        if permit.is_alone {
-            self.alone.settle(permit.probe.as_deref(), outcome);
+    pub(super) async fn settle(&self, probe: Option<&str>, is_alone: bool, outcome: CallOutcome<'_>) {
+        if is_alone {
+            self.alone.settle(probe, outcome);
         }
         let is_news = match outcome {
             CallOutcome::Failed(_) => true,
-            CallOutcome::Answered => permit.is_probe() || self.last.lock().failures > 0,
-            CallOutcome::Neither => permit.is_probe(),
+            CallOutcome::Answered => probe.is_some() || self.last.lock().failures > 0,
+            CallOutcome::Neither => probe.is_some(),
         };
         if is_news {
-            let reply = self.run(&ScriptCommand::Settle(permit.probe.as_deref(), outcome)).await;
-            if reply.is_none() && !permit.is_alone {
+            let reply = self.run(&ScriptCommand::Settle(probe, outcome)).await;
+            if reply.is_none() && !is_alone {
                 self.alone.settle(None, outcome);
             }
         }

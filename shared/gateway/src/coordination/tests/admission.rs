@@ -34,6 +34,9 @@ for_two! {
     one_call_at_a_time_probes_and_its_answer_closes_the_breaker with None;
     a_probe_that_fails_makes_the_wait_longer_for_all_processes with None;
     after_a_probe_without_a_clear_result_the_next_call_probes with None;
+    a_probe_that_is_given_up_early_frees_its_place_at_once with None;
+    a_probe_that_is_given_up_without_an_answer_is_a_failed_one with None;
+    a_probe_that_is_given_up_before_it_leaves_frees_its_place_at_once with a_rate(4, 1);
     a_probe_whose_process_has_died_does_not_stop_the_others_for_ever with None;
     a_call_that_left_before_the_breaker_opened_does_not_change_it with None;
     a_call_without_the_breaker_passes_by_it with None;
@@ -150,6 +153,65 @@ async fn after_a_probe_without_a_clear_result_the_next_call_probes(a: &Coordinat
     a.settle(probe, CallOutcome::Neither).await;
 
     assert!(b.admit(Urgency::Now).await.unwrap().is_probe());
+}
+
+/// Waits until this process may probe, well within the lease of a probe that is lost.
+async fn probes_soon(from: &Coordination) -> Permit {
+    let until = Instant::now() + PROBE_WITHIN / 2;
+    loop {
+        match from.admit(Urgency::Now).await {
+            Ok(permit) => return permit,
+            Err(_) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(held_back) => panic!("{held_back}"),
+        }
+    }
+}
+
+/// The page's and the job's time limits drop the call.
+/// Shows: ADMISSION-4
+async fn a_probe_that_is_given_up_early_frees_its_place_at_once(a: &Coordination, b: &Coordination) {
+    break_down(a, b).await;
+    until_it_tries(a).await;
+    let started = Instant::now();
+
+    drop(a.admit(Urgency::Now).await.unwrap());
+
+    let next = probes_soon(b).await;
+    assert!(next.is_probe() && started.elapsed() < SECOND, "{:?}", started.elapsed());
+    b.settle(next, CallOutcome::Answered).await;
+    assert_eq!(obstacle(a).await, None);
+}
+
+/// Shows: ADMISSION-4
+async fn a_probe_that_is_given_up_without_an_answer_is_a_failed_one(a: &Coordination, b: &Coordination) {
+    break_down(a, b).await;
+    until_it_tries(a).await;
+    let probe = a.admit(Urgency::Now).await.unwrap();
+    tokio::time::sleep(SECOND + Duration::from_millis(20)).await;
+
+    drop(probe);
+
+    let given_up = Instant::now();
+    let next = probes_soon(b).await;
+    let waited = given_up.elapsed();
+    assert!(next.is_probe() && waited > FIRST_WAIT, "as after a probe that failed: {waited:?}");
+    let cause = b.view().breaker.cause;
+    assert!(cause.starts_with("no answer in 1") && cause.ends_with("when its caller gave up"), "{cause}");
+}
+
+/// Shows: ADMISSION-4
+async fn a_probe_that_is_given_up_before_it_leaves_frees_its_place_at_once(a: &Coordination, b: &Coordination) {
+    break_down(a, b).await;
+    until_it_tries(a).await;
+    // The calls before leave none of the burst, so the probe waits for its turn.
+    for _ in 0..2 {
+        let permit = b.admit_without_breaker(Urgency::Now).await.unwrap();
+        b.settle(permit, CallOutcome::Neither).await;
+    }
+
+    assert!(tokio::time::timeout(Duration::from_millis(20), a.admit(Urgency::Now)).await.is_err());
+
+    assert!(probes_soon(b).await.is_probe());
 }
 
 /// Shows: ADMISSION-4
