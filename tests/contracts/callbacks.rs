@@ -20,6 +20,7 @@ on_every_database! {
     what_proves_nothing_is_kept_within_the_days_share_of_its_gateway
     a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less
     callbacks_are_listed_by_verdict_order_and_time
+    however_many_callbacks_come_to_one_gateway_those_to_another_are_seen
     a_verdict_of_a_newer_release_is_shown_by_its_name
     callbacks_and_inquiries_about_one_order_do_not_get_stuck
 }
@@ -263,6 +264,37 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     proofs.sort_by_key(|proofs| proofs.webhook.as_str());
     assert_eq!(proofs, [of_atmos, of_click, of_payme]);
 }
+
+/// Anybody can send bodies to a webhook, and a busy shop has hundreds of calls in a minute.
+async fn however_many_callbacks_come_to_one_gateway_those_to_another_are_seen(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let told = f.local_order(&telling()).await;
+    f.begin_on(&telling(), &told, "1").await;
+    for number in 0..PROOFS + 20 {
+        let body = format!("flood {number}");
+        let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: None };
+        callbacks::keep_unproven(&f.store, PaymentType::Click, received, CallbackVerdict::BadlySigned).await.unwrap();
+    }
+
+    let seen = callbacks::proofs(&f.store).await.unwrap();
+
+    let one = |webhook| Proofs { webhook, callbacks: 1, badly_signed: 0, unreadable: 0, badly_signed_since: 0 };
+    let flooded =
+        Proofs { callbacks: PROOFS, badly_signed: PROOFS, badly_signed_since: PROOFS, ..one(PaymentType::Click) };
+    let of = |webhook| seen.iter().copied().find(|proofs| proofs.webhook == webhook);
+    assert_eq!(of(PaymentType::Atmos), Some(one(PaymentType::Atmos)));
+    assert_eq!(of(PaymentType::Payme), Some(one(PaymentType::Payme)));
+    assert_eq!(of(PaymentType::Click), Some(flooded), "the newest hundred");
+    // A release that knows Atmos alone names no gateway.
+    f.execute(&["update callbacks set gateway = null where transaction_id = 7".to_owned()]).await;
+    assert_eq!(callbacks::proofs(&f.store).await.unwrap(), seen);
+    f.execute(&["update callbacks set received_at_ms = 1".to_owned()]).await;
+    assert_eq!(callbacks::proofs(&f.store).await.unwrap(), [], "within a day");
+}
+
+/// The number of newest callbacks of a gateway that are looked at.
+const PROOFS: i64 = 100;
 
 /// A newer release may run beside this one, before or after it.
 async fn a_verdict_of_a_newer_release_is_shown_by_its_name(f: Fixture) {

@@ -31,7 +31,7 @@ const GROWING: [&str; 10] = [
 
 /// The statements that must have run: those for each job, order and callback, those that run all the time, and those
 /// for each batch of an audit.
-const NAMES: [&str; 90] = [
+const NAMES: [&str; 93] = [
     "earliest_due",
     "enqueue_jobs",
     "enqueue_jobs_again",
@@ -69,6 +69,9 @@ const NAMES: [&str; 90] = [
     "find_callbacks",
     "list_callbacks",
     "list_callbacks_of_order",
+    "callback_gateways",
+    "newest_verdicts",
+    "newest_verdicts_without_gateway",
     "transactions_of_orders",
     "mark_paid",
     "reserve_refund",

@@ -154,6 +154,7 @@ async fn one_order(store: &Store, extent: FillSize, round: i64, times: &mut Time
     assert!(!times.of("list callbacks", callbacks::list(store, newest)).await.unwrap().is_empty());
     let wanted = Wanted { order_id: Some(order_id), ..newest };
     assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
+    assert!(!times.of("proofs", callbacks::proofs(store)).await.unwrap().is_empty());
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
     // Its `settle_order` is enqueued already: claimed, woken while it runs, and ended with the payment.
     let inquiry = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);

@@ -1,6 +1,7 @@
 //! Finding stored callbacks, and checking our keys by the newest ones.
 
 use domain::callback_verdict::CallbackVerdict;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -234,22 +235,89 @@ pub struct Proofs {
     pub badly_signed_since: i64,
 }
 
-/// The number of newest callbacks that are looked at.
+/// The number of newest callbacks that are looked at, of each gateway.
 const PROOFS: i64 = 100;
 
-/// Counts the callbacks that prove nothing among the newest ones of the last day, for each gateway of which some came.
+/// Counts the callbacks that prove nothing among the newest ones of the last day, for each gateway of which some came. However
+/// many came to one, those to another are seen.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn proofs(store: &Store) -> Result<Vec<Proofs>, StoreError> {
     let since_ms = store.now_ms() - DAY_MS;
-    let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
+    let mut came: HashMap<PaymentType, Vec<NewestVerdict>> = HashMap::new();
+    for gateway in gateways_of(store).await? {
+        let of_gateway = newest_verdicts(store, gateway.as_deref(), since_ms).await?;
+        came.entry(webhook_of(gateway.as_deref())).or_default().extend(of_gateway);
+    }
     let of_webhook = |webhook: &PaymentType| {
-        let came = newest.iter().filter(|callback| callback.webhook.unwrap_or(PaymentType::Atmos) == *webhook);
-        let verdicts: Vec<&StoredVerdict> = came.map(|callback| &callback.verdict).collect();
-        (!verdicts.is_empty()).then(|| proofs_of(*webhook, &verdicts))
+        let mut newest = came.remove(webhook).filter(|newest| !newest.is_empty())?;
+        newest.sort_unstable_by_key(|one| Reverse((one.received_at_ms, one.id)));
+        newest.truncate(PROOFS as usize);
+        let verdicts: Vec<&StoredVerdict> = newest.iter().map(|one| &one.verdict).collect();
+        Some(proofs_of(*webhook, &verdicts))
     };
     Ok(PaymentType::ALL.iter().filter_map(of_webhook).collect())
+}
+
+/// A callback, as far as `proofs` looks at it.
+struct NewestVerdict {
+    received_at_ms: i64,
+    id: i64,
+    verdict: StoredVerdict,
+}
+
+/// The webhook of a callback's column `gateway`: an account's identity, a payment type, or nothing where an older release wrote
+/// it, which has Atmos alone.
+fn webhook_of(gateway: Option<&str>) -> PaymentType {
+    let account = |told: &str| GatewayIdentity(told.to_owned()).payment_type();
+    gateway.and_then(|told| PaymentType::parse(told).or_else(|| account(told))).unwrap_or(PaymentType::Atmos)
+}
+
+/// Each content of the column `gateway`, found one after the other in its index.
+async fn gateways_of(store: &Store) -> Result<Vec<Option<String>>, StoreError> {
+    let rows = sqlx::query(
+        "-- callback_gateways
+        with recursive known (gateway) as (
+            select min(gateway) from callbacks
+            union all
+            select (select min(callbacks.gateway) from callbacks where callbacks.gateway > known.gateway)
+            from known where known.gateway is not null)
+        select gateway from known",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|row| Ok(row.try_get("gateway")?)).collect()
+}
+
+/// The newest of those with this content of the column `gateway`.
+async fn newest_verdicts(
+    store: &Store,
+    gateway: Option<&str>,
+    since_ms: i64,
+) -> Result<Vec<NewestVerdict>, StoreError> {
+    let query = match gateway {
+        Some(gateway) => sqlx::query(
+            "-- newest_verdicts
+            select received_at_ms, id, verdict from callbacks where gateway = $3 and received_at_ms >= $1
+            order by received_at_ms desc, id desc limit $2",
+        )
+        .bind(since_ms)
+        .bind(PROOFS)
+        .bind(gateway.to_owned()),
+        None => sqlx::query(
+            "-- newest_verdicts_without_gateway
+            select received_at_ms, id, verdict from callbacks where gateway is null and received_at_ms >= $1
+            order by received_at_ms desc, id desc limit $2",
+        )
+        .bind(since_ms)
+        .bind(PROOFS),
+    };
+    let verdict = |row: &AnyRow| {
+        let verdict = StoredVerdict::of(row.try_get("verdict")?);
+        Ok(NewestVerdict { received_at_ms: row.try_get("received_at_ms")?, id: row.try_get("id")?, verdict })
+    };
+    query.fetch_all(store.readers()).await?.iter().map(verdict).collect()
 }
 
 /// The verdicts are the newest first.
