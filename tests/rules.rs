@@ -273,6 +273,7 @@ fn only_functions_with_a_lease_end_a_run() {
             "keep_refusal",
             "put_in_review",
             "take_back_sending",
+            "take_choice_back",
             "wake_settlement"
         ]
     );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, OrderToken, TransactionId};
-use domain::job::{Job, QueueName};
+use domain::job::{Job, Lease, QueueName};
 use domain::order::{GatewayIdentity, MAX_CHOICES, NewOrder, Order, OrderAccount, OrderStatus, PaymentType};
 use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::{join, join_all};
@@ -41,6 +41,8 @@ on_every_database! {
     money_that_goes_back_while_another_account_is_asked_pays_nothing
     of_choices_at_once_one_stands_and_each_answer_names_what_stood
     the_choices_of_an_order_are_counted
+    a_final_no_to_the_draft_that_was_chosen_lets_the_customer_choose_another_account
+    an_order_whose_draft_is_finally_refused_fails_where_there_is_no_other_choice
     no_order_of_choices_and_calls_lets_two_transactions_take_money
 }
 
@@ -676,4 +678,87 @@ async fn inquire(f: &Fixture, order: &Order, drafts: &Drafts<'_>) {
     if settled.unwrap() == Transition::Refused {
         jobs::finish_alone(&f.store, &job.lease, &finish).await.unwrap();
     }
+}
+
+/// The run that makes the order's draft.
+async fn link_job(f: &Fixture, order: &Order) -> Lease {
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+    let link = jobs.iter().find(|job| job.kind == "create_payment_link" && job.finished_at_ms.is_none()).unwrap();
+    jobs::enqueue(&f.store, QueueName::Links, 100).await.unwrap();
+    jobs::claim(&f.store, &[link.id]).await.unwrap().remove(0).lease
+}
+
+async fn a_final_no_to_the_draft_that_was_chosen_lets_the_customer_choose_another_account(f: Fixture) {
+    let order = f.chosen(&atmos()).await;
+    assert_eq!(order.expires_at_ms, None);
+    let lease = link_job(&f, &order).await;
+
+    let made = orders::take_choice_back(&f.store, &lease, &order, "code 9", CHOICE_TTL_MS).await.unwrap();
+
+    assert_eq!(made, Transition::Made);
+    let again = f.find(&order).await;
+    assert_eq!((again.status, &again.account, again.choices), (OrderStatus::Pending, &None, Some(1)));
+    assert_eq!(again.refused_gateway, Some(gateway()));
+    let expires_at_ms = again.expires_at_ms.unwrap();
+    assert!((0..60_000).contains(&(f.store.now_ms() + CHOICE_TTL_MS - expires_at_ms)), "{expires_at_ms}");
+    assert_eq!(f.causes(&order).await[2], "atmos made no payment link (code 9), the customer may choose another way");
+    let jobs = f.jobs(&order).await;
+    let [(kind, due_at_ms)] = jobs.as_slice() else { panic!("one job: {jobs:?}") };
+    assert_eq!(kind, "settle_order");
+    assert!((0..60_000).contains(&(expires_at_ms - due_at_ms)), "the one of its first time to choose: {due_at_ms}");
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap(), Swept::default());
+
+    let refused = refused(f.choose(&again, &atmos()).await);
+    assert_eq!(refused.account, None, "it would be refused again");
+    let chosen = done(f.choose(&again, &account(&telling())).await);
+    assert_eq!((chosen.account.clone(), chosen.choices), (Some(account(&telling())), Some(2)));
+    assert!(chosen.payment_url.is_some());
+    assert_eq!(f.begin_on(&telling(), &chosen, "pays").await.verdict, CallbackVerdict::Allowed);
+}
+
+async fn an_order_whose_draft_is_finally_refused_fails_where_there_is_no_other_choice(f: Fixture) {
+    let take_back = async |order: &Order, lease: &Lease| {
+        let outcome = orders::take_choice_back(&f.store, lease, order, "code 9", CHOICE_TTL_MS).await.unwrap();
+        let now = f.find(order).await;
+        assert_eq!(format!("{now:?}"), format!("{order:?}"), "nothing is written");
+        outcome
+    };
+    // The shop named the account.
+    let named = f.order().await;
+    let lease = link_job(&f, &named).await;
+    assert_eq!(take_back(&named, &lease).await, Transition::Refused);
+    kinds::dead_letter(&f.store, jobs::DeadLetteredBy::Worker(&lease), "code 9", true).await.unwrap();
+    assert_eq!(f.find(&named).await.status, OrderStatus::Failed);
+
+    // A draft from before may still be debited, and nobody would ask about it.
+    let with_draft = f.chosen(&atmos()).await;
+    let lease = link_job(&f, &with_draft).await;
+    let id = with_draft.id;
+    f.execute(&[format!(
+        "insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
+         values ('{}', 4711, {id}, 5000, 'open', 1)",
+        gateway()
+    )])
+    .await;
+    assert_eq!(take_back(&with_draft, &lease).await, Transition::Refused);
+    f.execute(&["update transactions set state = 'closed', debited_at_ms = 1 where transaction_id = 4711".to_owned()])
+        .await;
+    assert_eq!(take_back(&with_draft, &lease).await, Transition::Refused, "a debit was told");
+    f.execute(&["update transactions set debited_at_ms = null where transaction_id = 4711".to_owned()]).await;
+    let made = orders::take_choice_back(&f.store, &lease, &with_draft, "code 9", CHOICE_TTL_MS).await.unwrap();
+    assert_eq!(made, Transition::Made);
+
+    // The choice has gone on meanwhile.
+    let moved = f.chosen(&atmos()).await;
+    let lease = link_job(&f, &moved).await;
+    let now = done(f.choose(&moved, &account(&telling())).await);
+    let outcome = orders::take_choice_back(&f.store, &lease, &moved, "code 9", CHOICE_TTL_MS).await.unwrap();
+    assert_eq!((outcome, format!("{:?}", f.find(&moved).await)), (Transition::Refused, format!("{now:?}")));
+
+    // The last choice is made.
+    let last = f.chosen(&atmos()).await;
+    f.execute(&[format!("update orders set choices = {MAX_CHOICES} where id = {}", last.id)]).await;
+    let last = f.find(&last).await;
+    let lease = link_job(&f, &last).await;
+    assert_eq!(take_back(&last, &lease).await, Transition::Refused);
 }

@@ -2,17 +2,19 @@
 
 use domain::id::TransactionId;
 use domain::job::{JobState, QueueName};
-use domain::order::OrderStatus;
+use domain::order::{NewOrder, OrderAccount, OrderStatus, PaymentType};
 use queue::{LocalQueue, Queue};
+use store::orders::{self, Chosen, Created};
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::running::counted;
 use super::{Working, inquire_now};
-use crate::support::fixture::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, gateway, new_order, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_final_no_of_the_gateway_fails_the_order_with_its_reason
+    a_final_no_to_a_draft_that_was_chosen_leaves_its_customer_the_other_ways
     a_debit_on_an_unseen_draft_pays_the_order
     no_gateway_is_asked_about_another_ones_order
     a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry
@@ -35,6 +37,29 @@ async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
     assert!(failed.reason.unwrap().contains("STPIMS-ERR-009"));
     assert_eq!(w.job_of(&order).await.state, JobState::Dead);
     assert_eq!(w.gateway.asked(1), 1, "asking again would change nothing");
+}
+
+async fn a_final_no_to_a_draft_that_was_chosen_leaves_its_customer_the_other_ways(f: Fixture) {
+    let w = Working::start(f).await;
+    let new = NewOrder { account: None, ..new_order() };
+    let Created::New(order) = orders::create_for_choice(&w.f.store, &new, None, 86_400_000).await.unwrap() else {
+        panic!("a new order")
+    };
+    w.gateway.refuse(order.id.0);
+
+    let atmos = OrderAccount { payment_type: PaymentType::Atmos, gateway: gateway() };
+    let chosen = orders::choose(&w.f.store, order.id, &atmos, None).await.unwrap();
+
+    assert!(matches!(chosen, Chosen::Done(_)), "{chosen:?}");
+    let again = wait_until("the choice to be taken back", PATIENCE, async || {
+        Some(w.f.find(&order).await).filter(|order| order.account.is_none())
+    })
+    .await;
+    assert_eq!((again.status, again.reason, again.choices), (OrderStatus::Pending, None, Some(1)));
+    assert_eq!(again.refused_gateway, Some(gateway()));
+    let history = orders::history(&w.f.store, order.id).await.unwrap();
+    assert!(history[2].cause.contains("STPIMS-ERR-009"), "{history:?}");
+    assert_eq!(w.gateway.asked(order.id.0), 1, "asking again would change nothing");
 }
 
 /// Shows: MONEY-8

@@ -63,6 +63,9 @@ pub(crate) async fn post_choice(
         };
         return Ok(response);
     };
+    if order.is_refused_by(gateway.identity()) {
+        return Ok(see_other(&token, "?choose"));
+    }
     if !order.is_of(gateway.identity()) && !api.availability.is_available(gateway).await {
         return Ok(see_other(&token, &wanted.keep("?choose")));
     }
@@ -123,7 +126,7 @@ pub(super) async fn choice_page(
     let mut ways = Vec::new();
     for payment_type in PaymentType::ALL {
         let Some(gateway) = gateway_of(api, order, *payment_type) else { continue };
-        let is_available = api.availability.is_available(gateway).await;
+        let is_available = !order.is_refused_by(gateway.identity()) && api.availability.is_available(gateway).await;
         let (name, note) = labels.of_type(*payment_type);
         let is_chosen = order.is_of(gateway.identity());
         let note = match (is_available, is_chosen) {

@@ -1,6 +1,7 @@
 //! The customer chooses on our page how to pay.
 
 use domain::id::OrderId;
+use domain::job::QueueName;
 use domain::order::{GatewayIdentity, Language, MAX_CHOICES, Order, OrderStatus, PaymentType};
 use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
@@ -9,7 +10,8 @@ use gateway::coordination::{CallOutcome, OperatorSettings, Urgency};
 use gateway::payme::PaymeSettings;
 use gateway::{AccountSettings, Gateway, Gateways};
 use serde_json::{Value, json};
-use store::orders;
+use store::orders::{self, Transition};
+use store::{jobs, kinds};
 
 use super::support::{TestApi, TestResponse, gateway_of, send};
 
@@ -257,6 +259,33 @@ async fn a_gateway_that_is_paused_or_whose_breaker_is_open_is_shown_and_cannot_b
     let shown = api.get(&choice(&order)).await;
     assert!(shown.body.contains("Сейчас оплатить не получится"), "{}", shown.body);
     assert!(shown.body.contains("again=browser") && shown.body.contains("again=script"), "{}", shown.body);
+}
+
+/// Its draft was finally refused.
+#[tokio::test]
+async fn a_way_that_refused_the_order_is_not_available_for_it_and_the_others_are() {
+    let api = start().await;
+    let (order, other) = (api.unchosen("en").await, api.unchosen("en").await);
+    api.choose(&order, "pay_with=atmos").await;
+    let store = &api.context.store;
+    let jobs = kinds::jobs_of_order(store, order.id).await.unwrap();
+    let link = jobs.iter().find(|job| job.kind == "create_payment_link").unwrap();
+    jobs::enqueue(store, QueueName::Links, 100).await.unwrap();
+    let lease = jobs::claim(store, &[link.id]).await.unwrap().remove(0).lease;
+
+    let chosen = api.reread(order.id).await;
+    let outcome = orders::take_choice_back(store, &lease, &chosen, "code 9", 60_000).await.unwrap();
+
+    assert_eq!(outcome, Transition::Made);
+    let choose = format!("{}?choose", order.token.as_str());
+    assert_leads(&api.get(&page(&order)).await, &choose);
+    let shown = api.get(&choice(&order)).await;
+    assert!(!has_button(&shown, "atmos") && has_button(&shown, "payme") && has_button(&shown, "click"));
+    assert!(has_button(&api.get(&choice(&other)).await, "atmos"), "it refused one order");
+    assert_leads(&api.choose(&order, "pay_with=atmos").await, &choose);
+    assert_eq!(api.reread(order.id).await.account, None);
+    assert_eq!(api.choose(&order, "pay_with=payme").await.status, 303);
+    assert_eq!(api.reread(order.id).await.payment_type(), Some(PaymentType::Payme));
 }
 
 #[tokio::test]

@@ -139,6 +139,8 @@ pub struct Order {
     pub account: Option<OrderAccount>,
     /// How often the customer has chosen the account; `None` where the shop named it.
     pub choices: Option<i64>,
+    /// The account that finally refused to make a payment link after the customer had chosen it. It cannot be chosen again.
+    pub refused_gateway: Option<GatewayIdentity>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
     /// The page to which our pages send the customer who does not pay; `None` where that is `return_url`, too.
@@ -219,6 +221,11 @@ impl Order {
     /// Whether this account moves its money.
     pub fn is_of(&self, gateway: &GatewayIdentity) -> bool {
         self.gateway() == Some(gateway)
+    }
+
+    /// Whether this account has finally refused to make its payment link.
+    pub fn is_refused_by(&self, gateway: &GatewayIdentity) -> bool {
+        self.refused_gateway.as_ref() == Some(gateway)
     }
 
     /// Until when the debit of this transaction may come, epoch milliseconds; `None` where it is not the allowed one.

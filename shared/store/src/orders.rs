@@ -43,7 +43,7 @@ mod making;
 mod moving;
 mod open;
 
-pub use choosing::{Chosen, choose};
+pub use choosing::{Chosen, choose, take_choice_back};
 pub use history::history;
 pub(super) use history::{Told, history_line, tell, tell_all};
 pub(super) use linking::Linking;
@@ -59,8 +59,8 @@ pub use open::{OpenOfAccount, count_open, open_by_account, open_by_shop, open_el
 macro_rules! order_columns {
     () => {
         "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, cancel_url, language, status,
-            gateway, choices, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
-            last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms,
+            gateway, choices, refused_gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms,
+            allowed_until_ms, last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms,
             refunded_amount, refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
             resolution_transaction_id, created_at_ms, pending_since_ms"
     };
@@ -278,6 +278,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
             }),
         },
         choices: row.try_get("choices")?,
+        refused_gateway: row.try_get::<Option<String>, _>("refused_gateway")?.map(GatewayIdentity),
         return_url: row.try_get("return_url")?,
         cancel_url: row.try_get("cancel_url")?,
         language: Language::parse(&language).ok_or(unknown("orders.language", language))?,

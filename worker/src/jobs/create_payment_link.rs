@@ -6,6 +6,7 @@ use domain::order::OrderStatus;
 use domain::time::millis;
 use domain::transaction::DraftRequest;
 use failpoint::{Point, reach};
+use gateway::GatewayError;
 use store::orders::{self, NewLink, Transition};
 use tracing::{info, warn};
 
@@ -50,7 +51,22 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };
     reach(Point::LinkBeforeCall);
-    let draft = gateway.create_draft(&request, urgency).await.map_err(|error| Failure::of(gateway, error))?;
+    let draft = match gateway.create_draft(&request, urgency).await {
+        Ok(draft) => draft,
+        Err(error @ GatewayError::Refused { .. }) => {
+            let reason = error.to_string();
+            let choice_ttl_ms = millis(context.link_ttl);
+            return match orders::take_choice_back(store, lease, &order, &reason, choice_ttl_ms).await? {
+                Transition::Made => {
+                    let account = gateway.identity();
+                    warn!(order.id = %order_id, gateway = %account, error = reason, "order {order_id} gets no link from {account}, and its customer chooses again: {reason}");
+                    Ok(Done::Changed)
+                }
+                Transition::Refused => Err(Failure::of(gateway, error)),
+            };
+        }
+        Err(error) => return Err(Failure::of(gateway, error)),
+    };
     reach(Point::LinkAfterCall);
 
     let return_url = format!("{}/pay/{}/return", context.public_url, order.token.as_str());

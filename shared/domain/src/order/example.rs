@@ -41,6 +41,7 @@ impl NewOrder {
             amount: self.amount,
             choices: self.account.is_none().then_some(0),
             account: self.account,
+            refused_gateway: None,
             return_url: self.return_url,
             cancel_url: self.cancel_url,
             language: self.language,
