@@ -326,8 +326,8 @@ pub(super) fn check_names(request: &Request) -> Result<(), Problem> {
 
 /// A parameter that a list does not have, with the name that is most like it.
 pub(crate) fn unknown(name: &str) -> Problem {
-    let nearest = NAMES.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or_default();
     let name = text::plain(name).chars().take(MOST_CHARACTERS).collect::<String>();
+    let nearest = NAMES.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, &name)).unwrap_or_default();
     Problem::with_parameter(
         ProblemType::UnknownParameter,
         &name,

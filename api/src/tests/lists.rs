@@ -72,6 +72,7 @@ async fn each_filter_finds_its_orders_newest_first() {
         ("status=pending", vec![2, 1]),
         ("status=paid,canceled", vec![6, 4, 3]),
         ("status=paid&status=review", vec![6, 5, 3]),
+        ("status=paid,paid&status=paid&limit=2", vec![6, 3]),
         ("status=refunded", vec![]),
         ("payment_type=atmos&limit=100", vec![6, 5, 4, 3, 2, 1]),
         ("payment_type=click", vec![]),
