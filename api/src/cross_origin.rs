@@ -17,7 +17,7 @@ const TAKEN: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID
 const ASKED_BYTES: usize = 2_000;
 
 /// Our headers that a shop's page may read, besides the ones that are always readable.
-const SHOWN: &str = "Location, Retry-After, X-Request-Id";
+const SHOWN: &str = "ETag, Location, Retry-After, X-Request-Id";
 
 /// For how many seconds a browser need not ask again. No browser keeps the answer for more than a day.
 const KEPT_S: &str = "86400";

@@ -126,6 +126,10 @@ impl OrderListApi {
     ) -> Result<ReadAnswer<OrderAnswer>, ReferenceProblem> {
         let context = &self.0.context;
         let (shop, name) = (&key_holder.shop, &key_holder.name);
+        // No order has such a one, and PostgreSQL takes no text with it.
+        if reference.0.contains('\0') {
+            return Err(Problem::reference_not_found().into());
+        }
         let order =
             order_lookup::by_reference(&context.store, shop, name, &reference.0).await.map_err(Problem::from)?;
         let order = order.ok_or_else(Problem::reference_not_found)?;
