@@ -30,6 +30,12 @@
 
   // What has not changed stays: a screen reader reads what is said when it changes, and a button keeps the focus.
   function show(status) {
+    // A page of an older release has no such parts; while a new release comes, both show pages.
+    if (!find("said") || !status.querySelector("#said")) {
+      shown().replaceWith(document.importNode(status, true));
+      rest = null;
+      return;
+    }
     var old = shown();
     old.getAttributeNames().concat(status.getAttributeNames()).forEach(function (name) {
       if (status.hasAttribute(name)) { old.setAttribute(name, status.getAttribute(name)); } else { old.removeAttribute(name); }

@@ -64,7 +64,7 @@ pub(crate) async fn post_choice(
         return Ok(response);
     };
     if order.is_refused_by(gateway.identity()) {
-        return Ok(see_other(&token, "?choose"));
+        return Ok(see_other(&token, &wanted.keep("?choose")));
     }
     if !order.is_of(gateway.identity()) && !api.availability.is_available(gateway).await {
         return Ok(see_other(&token, &wanted.keep("?choose")));

@@ -17,7 +17,7 @@ use super::labels::{Labels, gateway_name, language_name, written_amount};
 use super::leaving::{Leaving, leaving_after};
 use super::shop_words::ShownShop;
 use super::times::{written_deadline, written_moment};
-use super::visit::{WantedLanguage, in_language, remember_return};
+use super::visit::{STAY, WantedLanguage, in_language, remember_return};
 use super::way_back::{BackLink, back_link};
 use super::words::{Situation, Words};
 use crate::Api;
@@ -234,7 +234,8 @@ pub(super) fn page_with(
         status,
         &Page {
             language,
-            languages: language_links(by_browser),
+            // A customer who reads the receipt in another language stays with it.
+            languages: language_links(if follows { by_browser } else { STAY }),
             title: title(words, shop.name, order),
             shop,
             words,
