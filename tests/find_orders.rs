@@ -94,10 +94,16 @@ async fn an_order_is_shown_by_any_name_that_it_has() {
 
     // Another order whose reference is the first one's number.
     let second = make(&up, json!({ "reference": number.to_string() })).await;
-    let ambiguous = command(&up, &format!("orders show {number}")).await;
+    let by_number = command(&up, &format!("orders show {number}")).await;
+    assert!(by_number.said.contains(&format!("order {number}")), "{by_number:?}");
+    let told = format!("{number} is also the reference of order {} (shop default)", id(&second));
+    assert!(by_number.complained.contains(&told), "{by_number:?}");
+    // Another order whose reference is the first one's transaction.
+    let third = make(&up, json!({ "reference": transaction.to_string() })).await;
+    let ambiguous = command(&up, &format!("orders show {transaction}")).await;
     let told = ambiguous.refusal();
-    assert!(told.contains(&format!("the number of order {number} (shop default)")), "{told}");
-    assert!(told.contains(&format!("the reference of order {} (shop default)", id(&second))), "{told}");
+    assert!(told.contains(&format!("the transaction of order {number} (shop default)")), "{told}");
+    assert!(told.contains(&format!("the reference of order {} (shop default)", id(&third))), "{told}");
     assert!(told.contains("--number"), "{told}");
     let exactly = command(&up, &format!("orders show --reference {number} --json")).await;
     assert_eq!(id(&exactly.json()["order"]), id(&second));

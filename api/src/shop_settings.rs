@@ -34,7 +34,7 @@ config::settings! {
         #[env("TASDIQ_SHOP_LOGO_URL", default = none, check = logo_url)]
         pub logo_url: Option<Url>,
 
-        /// The hosts to which a `return_url` may lead, comma-separated: `tea.uz,www.tea.uz`.
+        /// The hosts to which a `return_url` or `cancel_url` may lead, comma-separated: `tea.uz,www.tea.uz`.
         #[env("TASDIQ_RETURN_HOSTS", default = "", shown = "every host", check = hosts)]
         pub return_hosts: Vec<String>,
 

@@ -26,7 +26,8 @@ pub(crate) enum OrdersCommand {
     List(Box<OrdersFilter>),
     /// Show an order with its history, transactions, refunds, callbacks and jobs
     ///
-    /// Where the word is a name of several orders, each is told, and --number says which is meant.
+    /// A number is the order's own before all. Where another word names several orders, each is told, and --number says which is
+    /// meant.
     #[command(after_help = examples!(
         "tasdiq orders show 17",
         "tasdiq orders show A-17 --json",

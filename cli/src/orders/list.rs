@@ -3,7 +3,7 @@
 use domain::order::{Order, PaymentType};
 use domain::shop::ShopName;
 use domain::time::rfc3339;
-use store::order_list::{self, OrderFilter, SearchWords};
+use store::order_list::{self, ListPosition, OrderFilter, SearchWords};
 use store::{Store, order_lookup};
 
 use super::OrderView;
@@ -46,12 +46,12 @@ pub(super) async fn run(store: &Store, arguments: OrdersFilter) -> Result<(), Ex
         match page.next {
             None => break None,
             Some(next) if printer.printed >= most => {
-                break Some(format!("there are more: --all, --limit, or --until {}", rfc3339(next.created_at_ms)));
+                break Some(format!("there are more: --all, --limit, or --until {}", just_after(next)));
             }
             Some(next) if pages >= PAGES && !arguments.all => {
                 break Some(format!(
                     "orders before {} were not looked at: --all, or --until with that time",
-                    rfc3339(next.created_at_ms)
+                    just_after(next)
                 ));
             }
             Some(next) => after = Some(next),
@@ -135,7 +135,12 @@ impl Printer {
 
     fn end(self, rest: Option<String>) -> Result<(), Exit> {
         if self.json {
-            return Ok(print("]")?);
+            print("]")?;
+            // The document would look whole.
+            if let Some(rest) = rest {
+                telemetry::say(&rest);
+            }
+            return Ok(());
         }
         if self.printed == 0 {
             print("no order fits")?;
@@ -153,6 +158,12 @@ impl Printer {
 /// One line of at most 80 columns, as long as the numbers are usual ones.
 fn line(id: &str, made: &str, status: &str, amount: &str, pays_by: &str, reference: &str) -> String {
     format!("{id:<9} {made:<16} {status:<11} {amount:>13} {pays_by:<7}  {reference}").trim_end().to_owned()
+}
+
+/// The time before which the list goes on. Other orders may have been made in the same millisecond: a few orders may be listed again,
+/// and none is passed over.
+fn just_after(place: ListPosition) -> String {
+    rfc3339(place.created_at_ms.saturating_add(1))
 }
 
 /// The time to the minute.

@@ -53,6 +53,17 @@ pub(super) async fn find(store: &Store, named: &NamedOrder) -> Result<Order, Exi
             }
         }
     }
+    let by_number = found.values().find(|(_, kinds)| kinds.contains(&NameKind::Number));
+    // Our own messages name orders by their numbers, and a shop may number its references.
+    if let Some((order, _)) = by_number.filter(|_| found.len() > 1) {
+        let others: Vec<String> = found.values().filter(|(other, _)| other.id != order.id).map(told).collect();
+        telemetry::say(&format!(
+            "{} is also {}: --reference or --transaction says that one is meant",
+            order.id,
+            others.join(", ")
+        ));
+        return Ok(order.clone());
+    }
     match found.len() {
         1 => found.into_values().next().map(|(order, _)| order).ok_or_else(|| Exit::failed(missing(&name, &kinds))),
         0 => Err(Exit::failed(missing(&name, &kinds))),
@@ -96,11 +107,13 @@ fn missing(name: &str, kinds: &[NameKind]) -> String {
 }
 
 fn ambiguous(name: &str, found: &BTreeMap<OrderId, (Order, Vec<NameKind>)>) -> String {
-    let each = found.values().map(|(order, kinds)| {
-        let kinds: Vec<&str> = kinds.iter().map(|kind| kind.words()).collect();
-        format!("the {} of order {} (shop {})", kinds.join(" and "), order.id, order.shop)
-    });
     let name = if OrderToken::parse(name).is_some() { "this word".to_owned() } else { plain(name) };
-    let each: Vec<String> = each.collect();
+    let each: Vec<String> = found.values().map(told).collect();
     format!("{name} is {}: say which by --number N", each.join(", and "))
+}
+
+/// How an order has the name.
+fn told((order, kinds): &(Order, Vec<NameKind>)) -> String {
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.words()).collect();
+    format!("the {} of order {} (shop {})", kinds.join(" and "), order.id, order.shop)
 }

@@ -18,7 +18,7 @@ pub struct Shop {
     pub accounts: BTreeMap<PaymentType, GatewayIdentity>,
     /// What customers read of it.
     pub words: ShopWords,
-    /// The hosts to which a `return_url` may lead, in small letters; empty where every host may be named.
+    /// The hosts to which a `return_url` or `cancel_url` may lead, in small letters; empty where every host may be named.
     pub return_hosts: Vec<String>,
     /// After this time a customer who has just paid is sent to the order's `return_url`; `None` where nothing leads there by
     /// itself.
